@@ -1,0 +1,105 @@
+"""The interface every frozen encoder implements, and how a batch of media becomes features.
+
+An encoder *configuration* is light: it preprocesses one medium on the CPU, without weights, in the API process or a
+data worker. The *module* it builds holds the weights. Neither knows of language models or tokens.
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+# The engine's own limit counts soft tokens, not media: at 4 tokens a medium it would put thousands into one batch.
+MAX_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(ABC):
+    """What identifies an encoder and how it prepares a medium; subclasses are one per family."""
+
+    family: ClassVar[str]
+    modality: ClassVar[str]
+    licence: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Size of one feature vector."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int | None:
+        """Feature vectors per medium: 1 when pooled, None when it depends on the medium."""
+
+    @abstractmethod
+    def preprocess(self, medium: Any) -> Tensor:
+        """One decoded medium (RGB `PIL.Image`, or `model.media.Sound`) -> float32 tensor without a batch dimension.
+
+        The result depends on this medium alone, never on its batch neighbours.
+
+        Raises:
+            MediaLimitError: a sound longer than the encoder's window.
+        """
+
+    @abstractmethod
+    def example(self) -> Any:
+        """The most expensive medium this encoder accepts, for memory profiling."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The module with uninitialised or random weights: `[batch, *preprocessed] -> [batch, length, dim]`."""
+
+    @abstractmethod
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename a public checkpoint's tensors to the module's names; tensors of other parts are left out."""
+
+    def preprocess_many(self, media: Sequence[Any]) -> list[Tensor]:
+        """`preprocess` for each medium, in order."""
+        return [self.preprocess(medium) for medium in media]
+
+
+def encode(module: nn.Module, inputs: Sequence[Tensor], max_batch: int = MAX_BATCH) -> list[Tensor]:
+    """Encode preprocessed media, batching those of equal shape.
+
+    Args:
+        module: a built encoder in evaluation mode.
+        inputs: preprocessed media; shapes may differ between media (sounds keep their own length).
+        max_batch: most media in one forward pass, which bounds memory whatever the caller sends.
+
+    Returns:
+        One `[length, dim]` tensor per medium, in the order given.
+    """
+    by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+    for index, item in enumerate(inputs):
+        by_shape[item.shape].append(index)
+    weight = next(module.parameters())
+    features: list[Tensor | None] = [None] * len(inputs)
+    for indices in by_shape.values():
+        for start in range(0, len(indices), max_batch):
+            chunk = indices[start : start + max_batch]
+            batch = torch.stack([inputs[i] for i in chunk]).to(device=weight.device, dtype=weight.dtype)
+            for index, feature in zip(chunk, module(batch), strict=True):
+                features[index] = feature
+    return [feature for feature in features if feature is not None]
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from `.safetensors`, `.pth`, `.pt` or a directory holding one, without running its code."""
+    from safetensors.torch import load_file
+
+    if path.is_dir():
+        state: dict[str, Tensor] = {}
+        shards = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
+        for shard in shards:
+            state.update(load_state(shard))
+        return state
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    # OpenAI's Whisper files wrap the tensors together with their dimensions.
+    return dict(loaded.get("model_state_dict", loaded))

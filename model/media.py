@@ -1,0 +1,178 @@
+"""Bytes -> decoded media, with limits checked before anything large is allocated.
+
+Used by the training data readers and by the server's media connector, so a picture or sound means the same to both.
+Bytes are sniffed, never believed: a declared MIME type plays no role. Pure functions, no network.
+"""
+
+import base64
+import binascii
+import io
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from model.errors import MediaError, MediaLimitError
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaLimits:
+    """What one medium may cost to decode."""
+
+    max_bytes: int = 25 * 1024 * 1024
+    """Size of the encoded file, bytes."""
+    max_pixels: int = 25_000_000
+    """Width times height of a picture."""
+    max_seconds: float = 600.0
+    """Length of a sound at decoding; the encoder's own window is usually shorter."""
+    max_channels: int = 8
+    """Channels of a sound."""
+
+
+DEFAULT_LIMITS = MediaLimits()
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_SAMPLING_RATE = 192_000
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A mono sound: float32 samples `[n]` within about -1..1, and their rate in Hz."""
+
+    samples: npt.NDArray[np.float32]
+    sampling_rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sampling_rate
+
+
+def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Decode a picture to RGB, its EXIF orientation applied and transparency laid on white.
+
+    Raises:
+        MediaError: empty, not a picture of a supported format, or truncated.
+        MediaLimitError: more bytes or pixels than allowed; pixels are checked before they are decoded.
+    """
+    _check_bytes(data, limits, "picture")
+    try:
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            raise MediaLimitError(
+                f"the picture has {width}x{height} pixels, at most {limits.max_pixels} are decoded; send a smaller one"
+            )
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return image.convert("RGB")
+    except MediaError:
+        raise
+    except Image.DecompressionBombError:
+        raise MediaLimitError(f"the picture has more than {limits.max_pixels} pixels; send a smaller one") from None
+    except Image.UnidentifiedImageError:
+        raise MediaError(f"not a picture: send one of {', '.join(IMAGE_FORMATS)}") from None
+    # Pillow's decoders raise many kinds of errors on hostile bytes; all of them mean the same to the sender.
+    except Exception as error:
+        raise MediaError(f"the picture is damaged or truncated ({type(error).__name__}); send it again") from None
+
+
+def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
+    """Decode a sound (WAV, FLAC, OGG, MP3, AIFF) to mono at its own sampling rate.
+
+    Raises:
+        MediaError: empty, not a sound, a header that promises what the bytes do not hold, or NaN or infinite samples.
+        MediaLimitError: more bytes, seconds or channels than allowed; checked before decoding.
+    """
+    import soundfile
+
+    _check_bytes(data, limits, "sound")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            frames, rate, channels = file.frames, file.samplerate, file.channels
+            if not 1 <= rate <= MAX_SAMPLING_RATE:
+                raise MediaError(f"the sound's header gives a sampling rate of {rate} Hz; 1..{MAX_SAMPLING_RATE} are accepted")
+            if channels > limits.max_channels:
+                raise MediaLimitError(f"the sound has {channels} channels, at most {limits.max_channels} are decoded")
+            # A streamed file may not know its length; what is read is bounded all the same.
+            most = math.ceil(limits.max_seconds * rate)
+            if frames > most and frames < 2**60 and not _header_lies(data, frames, channels):
+                raise MediaLimitError(
+                    f"the sound lasts {frames / rate:.0f} s, at most {limits.max_seconds:g} s are decoded; send a shorter one"
+                )
+            samples = cast("npt.NDArray[np.float32]", file.read(min(frames, most), dtype="float32", always_2d=True))
+    except MediaError:
+        raise
+    except Exception as error:
+        raise MediaError(
+            f"not a sound this server can decode ({type(error).__name__}): send WAV, FLAC, OGG or MP3"
+        ) from None
+    if len(samples) == 0:
+        raise MediaError("the sound holds no samples; send a recording with at least one")
+    if 0 < frames < 2**60 and len(samples) < frames:
+        raise MediaError(f"the sound's header promises {frames} samples, the file holds {len(samples)}; send it again")
+    _check_wav_promise(data)
+    mono = samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise MediaError("the sound holds NaN or infinite samples; export it again as 16-bit PCM")
+    return Sound(np.ascontiguousarray(mono, dtype=np.float32), int(rate))
+
+
+def resample(sound: Sound, sampling_rate: int) -> Sound:
+    """Change the sampling rate with soxr's high-quality filter; the same object when it already fits."""
+    if sound.sampling_rate == sampling_rate:
+        return sound
+    import soxr
+
+    return Sound(
+        np.ascontiguousarray(soxr.resample(sound.samples, sound.sampling_rate, sampling_rate), dtype=np.float32),
+        sampling_rate,
+    )
+
+
+def decode_data_url(url: str) -> bytes:
+    """The bytes of a `data:[type];base64,...` URL.
+
+    Raises:
+        MediaError: not a data URL, or broken base64.
+    """
+    header, comma, payload = url.partition(",")
+    if not header.startswith("data:") or not comma or not header.endswith(";base64"):
+        raise MediaError("not a base64 data URL: send data:<type>;base64,<bytes>")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise MediaError("the data URL's base64 is broken; encode the bytes again") from None
+
+
+def _check_bytes(data: bytes, limits: MediaLimits, what: str) -> None:
+    if not data:
+        raise MediaError(f"the {what} is empty (0 bytes)")
+    if len(data) > limits.max_bytes:
+        raise MediaLimitError(f"the {what} has {len(data)} bytes, at most {limits.max_bytes} are decoded")
+
+
+def _header_lies(data: bytes, frames: int, channels: int) -> bool:
+    """Whether a file of this size cannot hold so many frames even at the best compression seen in practice."""
+    return frames * channels > len(data) * 512
+
+
+def _check_wav_promise(data: bytes) -> None:
+    """Refuse a RIFF file whose data chunk promises more bytes than follow it; decoders silently read what is there."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return
+    position = 12
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        if data[position : position + 4] == b"data":
+            held = len(data) - position - 8
+            # 0 and 2^32-1 are how a stream says that its length was unknown when it began.
+            if held < size < 2**32 - 1 - 2**16:
+                raise MediaError(f"the sound's header promises {size} bytes of samples, the file holds {held}; send it again")
+            return
+        position += 8 + size + size % 2

@@ -1,0 +1,29 @@
+"""Trained projectors: one file per type, found by name.
+
+To add a type, write one file with a `ProjectorConfig` subclass and name it in `TYPES`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.errors import ConfigurationError
+from model.fields import from_mapping
+from model.projectors.base import Projector, ProjectorConfig
+from model.projectors.mlp import MlpConfig
+
+TYPES: dict[str, type[ProjectorConfig]] = {config.type: config for config in (MlpConfig,)}
+
+__all__ = ["TYPES", "Projector", "ProjectorConfig", "projector_config"]
+
+
+def projector_config(values: Mapping[str, Any], *, where: str = "projector") -> ProjectorConfig:
+    """The checked configuration of the type that `values["type"]` names.
+
+    Raises:
+        ConfigurationError: unknown type, unknown key or impossible value, naming its path.
+    """
+    rest = dict(values)
+    kind = rest.pop("type", None)
+    if kind not in TYPES:
+        raise ConfigurationError(f"{where}.type: {kind!r} is not one of {', '.join(sorted(TYPES))}")
+    return from_mapping(TYPES[kind], rest, where=where)

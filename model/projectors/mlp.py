@@ -1,0 +1,102 @@
+"""`mlp`: one pooled vector -> N tokens by two linear layers, as in S3, optionally as a table of concepts.
+
+With `activation: none` this is S3's projector as released (modeling/multimodal/lm/fromage.py, class ModalityAdapter):
+Linear(dim, hidden), dropout, Linear(hidden, N x llm), dropout, split into N tokens; the released code constructs a ReLU
+but never applies it.
+
+With `activation: softmax` the first layer scores named concepts (in independent groups, each summing to one) and the
+second holds the N tokens that each concept means to the language model: tokens = softmax(W1 x + b1) W2. That is the
+shape in which a projector can start from an encoder's own class head. Concepts carry only what they name, so `residual`
+adds a plain linear path for the rest.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import ConfigurationError
+from model.fields import check_choice, check_range
+from model.projectors.base import Projector, ProjectorConfig
+
+ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU, "softmax": nn.Identity}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlpConfig(ProjectorConfig):
+    """Two linear layers over a pooled vector."""
+
+    type = "mlp"
+
+    hidden_size: int | None = None
+    """Width between the layers; by default the language model's (S3), with softmax the sum of `groups`."""
+    activation: str = "none"
+    """`none` (S3), `relu`, `gelu`, or `softmax` within each group."""
+    groups: list[int] = field(default_factory=list)
+    """Sizes of the softmax groups, one concept table each."""
+    dropout: float = 0.0
+    """Dropout after each layer; S3 uses 0.1."""
+    residual: bool = False
+    """Add a linear path from the standardised features to the tokens."""
+    residual_rank: int | None = None
+    """Factor the residual path through this many dimensions; full rank by default."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_range("dropout", self.dropout, 0.0, 0.9)
+        if self.hidden_size is not None:
+            check_range("hidden_size", self.hidden_size, 1, 1 << 17)
+        if self.residual_rank is not None:
+            check_range("residual_rank", self.residual_rank, 1, 1 << 17)
+        if bool(self.groups) != (self.activation == "softmax"):
+            raise ConfigurationError(f"groups: {self.groups} goes with activation softmax, not {self.activation}")
+        if any(not isinstance(size, int) or size < 2 for size in self.groups):
+            raise ConfigurationError(f"groups: {self.groups} must be whole numbers of at least 2 concepts")
+        if self.groups and self.hidden_size not in (None, sum(self.groups)):
+            raise ConfigurationError(f"hidden_size: {self.hidden_size} is not the sum of groups ({sum(self.groups)})")
+
+    def build(self, *, dim: int, length: int | None, hidden_size: int) -> Projector:
+        """The module; features must be pooled."""
+        if length != 1:
+            raise ConfigurationError(f"type: mlp takes pooled features of length 1, the encoder gives {length or 'varying'}")
+        return Mlp(self, dim, sum(self.groups) or self.hidden_size or hidden_size, hidden_size)
+
+
+class Mlp(Projector):
+    """`[batch, 1, dim] -> [batch, tokens, llm_hidden]`."""
+
+    def __init__(self, config: MlpConfig, dim: int, hidden: int, llm_hidden: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.tokens * llm_hidden
+        self.first = nn.Linear(dim, hidden)
+        self.second = nn.Linear(hidden, width)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.dropout = nn.Dropout(config.dropout)
+        if config.residual:
+            self.register_buffer("mean", torch.zeros(dim))
+            self.register_buffer("scale", torch.ones(dim))
+            rank = config.residual_rank
+            self.residual = (
+                nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, width, bias=False))
+                if rank
+                else nn.Linear(dim, width, bias=False)
+            )
+
+    def concepts(self, features: Tensor) -> Tensor:
+        """Activated hidden vector `[..., hidden]`: with softmax, the probability of each concept in its group."""
+        hidden = self.activation(self.first(features))
+        if not self.config.groups:
+            return hidden
+        bounds = [0, *torch.tensor(self.config.groups).cumsum(0).tolist()]
+        return torch.cat([hidden[..., low:high].softmax(dim=-1) for low, high in pairwise(bounds)], dim=-1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Split the projected vector into tokens."""
+        pooled = features.squeeze(1)
+        tokens = self.dropout(self.second(self.dropout(self.concepts(pooled))))
+        if self.config.residual:
+            tokens = tokens + self.residual((pooled - self.mean) * self.scale)
+        return tokens.unflatten(-1, (self.config.tokens, -1))
