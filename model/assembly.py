@@ -1,0 +1,123 @@
+"""Checkpoint -> one directory that vLLM (and, packed, transformers) loads without anything else.
+
+`assemble` makes it in the cache with links to the frozen weights: serving a fresh training run copies nothing large.
+`pack` makes a self-contained copy for shipping, LoRA merged, tokenizer and provenance inside.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.checkpoint import PROVENANCE, Checkpoint
+from model.errors import CheckpointError
+from model.llm import load_llm, pad_embeddings
+from model.sources import cache_directory
+
+LLM_PREFIX, ENCODERS_PREFIX, PROJECTORS_PREFIX = "language_model.", "encoders.", "projectors."
+# Raise this when the assembled layout changes, so that cached assemblies are made again.
+LAYOUT = "1"
+
+
+def is_packed(directory: Path) -> bool:
+    """Whether `directory` already holds everything (it came out of `pack` or `assemble`)."""
+    return (directory / "config.json").is_file() and (directory / "tokenizer_config.json").is_file()
+
+
+def assemble(directory: Path) -> Path:
+    """A servable directory for the checkpoint in `directory`: itself when packed, else a cached assembly.
+
+    Raises:
+        CheckpointError, SourceError, ConfigurationError: the parts are missing or do not fit, named.
+    """
+    if is_packed(directory):
+        return directory
+    checkpoint = Checkpoint.open(directory)
+    target = cache_directory() / "assembled" / _fingerprint(checkpoint)
+    if not target.is_dir():
+        _write(checkpoint, target, link=checkpoint.adapter is None)
+    return target
+
+
+def pack(directory: Path, output: Path) -> Path:
+    """Write a self-contained copy of a checkpoint to `output`, which must not exist or be empty."""
+    if output.exists() and any(output.iterdir()):
+        raise CheckpointError(f"{output} is not empty; pack writes into a new directory")
+    if is_packed(directory):
+        raise CheckpointError(f"{directory} is already packed")
+    _write(Checkpoint.open(directory), output, link=False)
+    return output
+
+
+def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    temporary.chmod(0o755)
+    try:
+        files = {"llm.safetensors": None if link else _llm_state(checkpoint)} | _trained(checkpoint)
+        index: dict[str, str] = {}
+        for name, state in files.items():
+            if state is not None:
+                save_file(state, temporary / name, metadata={"format": "pt"})
+                index |= dict.fromkeys(state, name)
+        if link:
+            for shard in sorted(checkpoint.llm.glob("*.safetensors")):
+                (temporary / f"llm-{shard.name}").symlink_to(shard.resolve())
+        else:
+            content = {"metadata": {}, "weight_map": index}
+            (temporary / "model.safetensors.index.json").write_text(json.dumps(content, indent=1))
+        checkpoint.config.save_pretrained(temporary)
+        checkpoint.tokenizer().save_pretrained(temporary)
+        shutil.copy(checkpoint.directory / PROVENANCE, temporary)
+        generation = checkpoint.llm / "generation_config.json"
+        if generation.is_file():
+            shutil.copy(generation, temporary)
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _trained(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
+    encoders = {
+        f"{ENCODERS_PREFIX}{modality}.{name}": tensor.contiguous()
+        for modality in checkpoint.config.modality_specs
+        for name, tensor in checkpoint.encoder_state(modality).items()
+    }
+    projectors = {f"{PROJECTORS_PREFIX}{name}": tensor for name, tensor in checkpoint.projector_state().items()}
+    return {"encoders.safetensors": encoders, "projectors.safetensors": projectors}
+
+
+def _llm_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The language model in its own dtype, adapter merged, vocabulary padded, under its place in the whole model."""
+    model = load_llm(checkpoint.llm, dtype="auto")
+    if checkpoint.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload()
+    pad_embeddings(model, checkpoint.config.get_text_config().vocab_size)
+    state = model.state_dict()
+    seen: dict[int, str] = {}
+    unique: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        # A tied output layer shares the embedding table's memory and is not stored twice.
+        if seen.setdefault(tensor.data_ptr(), name) == name:
+            unique[f"{LLM_PREFIX}{name}"] = tensor.contiguous()
+    return unique
+
+
+def _fingerprint(checkpoint: Checkpoint) -> str:
+    digest = hashlib.sha256(LAYOUT.encode())
+    for path in sorted(p for p in checkpoint.directory.rglob("*") if p.suffix in (".json", ".safetensors")):
+        digest.update(path.relative_to(checkpoint.directory).as_posix().encode())
+        digest.update(path.read_bytes())
+    digest.update(str(checkpoint.directory.resolve()).encode() if "file:" in checkpoint.provenance.llm.source else b"")
+    return digest.hexdigest()[:24]
+
+
+

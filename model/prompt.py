@@ -1,0 +1,202 @@
+"""The only place that knows how a conversation becomes tokens.
+
+Messages have the form of the OpenAI chat API: `content` is a string or a list of parts. The chat template is made from
+the language model's own: a prelude turns every list of parts into one string (exactly one placeholder per medium, in
+place, nothing added around it) and hands over to the original text unchanged, so text-only output is the language
+model's own, byte for byte. Training, the reference and the server all go through the template made here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AddedToken, PreTrainedTokenizerBase
+
+from model.configuration import QuartetConfig
+from model.errors import PromptError
+
+TEXT_PARTS = ("text", "input_text", "output_text")
+# Part types of the API -> modality. The engine has already reduced them to the bare modality name.
+MEDIA_PARTS = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "audio_url": "audio",
+    "input_audio": "audio",
+}
+IGNORE = -100
+
+# Adjacent text parts are joined by a line break, as the engine does for models without media.
+_PRELUDE = """\
+{%- macro quartet_text(text) -%}
+{{- text CLEAN -}}
+{%- endmacro -%}
+{%- macro quartet_content(content) -%}
+{%- if content is string -%}
+{{- quartet_text(content) -}}
+{%- else -%}
+{%- set seen = namespace(text=false) -%}
+{%- for part in content -%}
+{%- if part['type'] in TEXT_PARTS -%}
+{{- '\\n' if seen.text else '' -}}{{- quartet_text(part['text']) -}}{%- set seen.text = true -%}
+MEDIA
+{%- else -%}
+{{- raise_exception('unknown content part type: ' ~ part['type']) -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+{%- set quartet = namespace(messages=[]) -%}
+{%- for message in messages -%}
+{%- if message['content'] is defined and message['content'] is not none -%}
+{%- set quartet.messages = quartet.messages + [dict(message, content=quartet_content(message['content']))] -%}
+{%- else -%}
+{%- set quartet.messages = quartet.messages + [message] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set messages = quartet.messages -%}
+"""
+_MEDIUM = """\
+{%- elif part['type'] == NAME -%}
+{{- MARKED -}}{%- set seen.text = false -%}
+"""
+# For language models that come without a template: plain turns, readable by any of them.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}{{ eos_token or '' }}\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+)
+
+
+def quote(text: str) -> str:
+    """A Jinja string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+
+
+def neutralised(placeholder: str) -> str:
+    """How a placeholder spelled by a user appears to the model: the same characters, kept apart by spaces."""
+    return " ".join((placeholder[:2], placeholder[2:-2], placeholder[-2:])) if len(placeholder) > 4 else " ".join(placeholder)
+
+
+def chat_template(base: str, config: QuartetConfig) -> str:
+    """The chat template of a Quartet model, from the language model's own template `base`."""
+    specs = config.modality_specs
+    clean = "".join(f"| replace({quote(s.placeholder)}, {quote(neutralised(s.placeholder))})" for s in specs.values())
+    media = "".join(
+        _MEDIUM.replace("NAME", quote(name)).replace("MARKED", quote(s.fields.begin + s.placeholder + s.fields.end))
+        for name, s in specs.items()
+    )
+    texts = "(" + ", ".join(quote(kind) for kind in TEXT_PARTS) + ")"
+    prelude = _PRELUDE.replace("CLEAN", clean).replace("MEDIA\n", media).replace("TEXT_PARTS", texts)
+    return prelude + base
+
+
+def add_placeholders(tokenizer: PreTrainedTokenizerBase, placeholders: Sequence[str]) -> list[int]:
+    """Add placeholder tokens (those not yet known) and return their ids, one each."""
+    tokens = [AddedToken(text, special=True, normalized=False, lstrip=False, rstrip=False) for text in placeholders]
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
+    return [int(tokenizer.convert_tokens_to_ids(text)) for text in placeholders]
+
+
+def media_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every media part in reading order: `(path, modality, part)`, the path as in `messages[0].content[1]`."""
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        if isinstance(content, str) or content is None:
+            continue
+        for position, part in enumerate(content):
+            path = f"messages[{index}].content[{position}]"
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if kind in MEDIA_PARTS:
+                yield path, MEDIA_PARTS[kind], part
+            elif kind not in TEXT_PARTS:
+                raise PromptError(f"{path}: unknown part type {kind!r}; known are {', '.join((*TEXT_PARTS, *MEDIA_PARTS))}")
+
+
+@dataclass(frozen=True)
+class TrainingTokens:
+    """One conversation for training: ids `[n]`, and labels `[n]` with -100 wherever nothing is to be learned."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+class Prompt:
+    """Turns conversations into token ids for one tokenizer and one configuration."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: QuartetConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self._repeats = {spec.placeholder_id: spec.tokens for spec in config.modality_specs.values()}
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True) -> str:
+        """The prompt text, one placeholder per medium.
+
+        Raises:
+            PromptError: unknown part type, or a conversation the language model's template refuses.
+        """
+        reduced = [dict(message, content=self._reduce(message.get("content"))) for message in messages]
+        list(media_parts(messages))
+        try:
+            text = self.tokenizer.apply_chat_template(
+                reduced, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        except Exception as error:
+            raise PromptError(f"the chat template refuses this conversation: {error}") from None
+        return str(text)
+
+    def encode(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True) -> list[int]:
+        """Token ids with every placeholder repeated as often as its modality has soft tokens."""
+        text = self.render(messages, add_generation_prompt=add_generation_prompt)
+        return self.expand(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def expand(self, ids: Sequence[int]) -> list[int]:
+        """Repeat each placeholder id."""
+        return [token for token in ids for _ in range(self._repeats.get(token, 1))]
+
+    def encode_training(self, messages: Sequence[Mapping[str, Any]]) -> TrainingTokens:
+        """Ids and labels of a whole conversation; the loss is on assistant text and its end token only.
+
+        Raises:
+            PromptError: no assistant turn, an empty one, or a template whose past turns depend on later ones.
+        """
+        full = self.render(messages, add_generation_prompt=False)
+        spans = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            if not message.get("content"):
+                raise PromptError(f"messages[{index}]: the assistant turn is empty")
+            before = self.render(messages[:index])
+            after = self.render(messages[: index + 1], add_generation_prompt=False)
+            if not (full.startswith(after) and after.startswith(before)):
+                raise PromptError(f"messages[{index}]: the chat template rewrites earlier turns; it cannot be trained on")
+            spans.append((len(before), len(before) + self._answer_length(after[len(before) :])))
+        if not spans:
+            raise PromptError("the conversation has no assistant turn to learn from")
+        encoded = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = []
+        labels: list[int] = []
+        for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            learn = any(low <= start < high for low, high in spans)
+            repeats = self._repeats.get(token, 1)
+            ids += [token] * repeats
+            labels += [token if learn and repeats == 1 else IGNORE] * repeats
+        return TrainingTokens(ids, labels)
+
+    def _answer_length(self, text: str) -> int:
+        """Characters of `text` up to and including the end token; what the template puts after it is not learned."""
+        end = self.tokenizer.eos_token
+        position = text.rfind(end) if end else -1
+        return position + len(end) if end and position >= 0 else len(text)
+
+    @staticmethod
+    def _reduce(content: Any) -> Any:
+        """Parts as the template sees them: text, or the bare name of a modality."""
+        if isinstance(content, str) or content is None:
+            return content
+        return [
+            {"type": MEDIA_PARTS[part["type"]]} if part.get("type") in MEDIA_PARTS else dict(part)
+            for part in content
+            if isinstance(part, Mapping)
+        ]

@@ -1,0 +1,157 @@
+"""The transformers reference model: what the server must reproduce, and what training trains.
+
+`encode` (frozen, cacheable) and `project` (trained) are separate calls; `forward` takes features, so training never
+needs an encoder when features are cached.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from model.configuration import QuartetConfig
+from model.encoders import encode
+from model.errors import PromptError
+from model.prompt import IGNORE
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A greedy answer: token ids `[n]`, and the log-probability of each."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+class QuartetForConditionalGeneration(PreTrainedModel):
+    """Language model, encoders and projectors; `language_model` may be given instead of built."""
+
+    config_class = QuartetConfig
+    config: QuartetConfig
+    base_model_prefix = "language_model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: QuartetConfig, language_model: nn.Module | None = None) -> None:
+        super().__init__(config)
+        self.language_model = language_model or AutoModelForCausalLM.from_config(config.get_text_config())
+        specs = config.modality_specs
+        self.encoders = nn.ModuleDict({name: spec.encoder.build() for name, spec in specs.items()})
+        self.projectors = nn.ModuleDict({name: spec.build_projector(config.hidden_size) for name, spec in specs.items()})
+        for parameter in self.encoders.parameters():
+            parameter.requires_grad_(False)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave every part with its own initialisation."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's embedding table, padded to hold the media tokens."""
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's output layer."""
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
+
+    @torch.no_grad()
+    def encode(self, modality: str, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Preprocessed media of one modality -> one `[length, dim]` feature tensor each."""
+        module = self.encoders[modality].eval()
+        return encode(module, inputs)
+
+    def project(self, modality: str, features: Tensor) -> Tensor:
+        """Features `[n, length, dim]` -> soft tokens `[n, tokens, hidden]` in the language model's dtype."""
+        projector = self.projectors[modality]
+        weight = next(projector.parameters())
+        tokens: Tensor = projector(features.to(device=weight.device, dtype=weight.dtype))
+        return tokens.to(self.get_input_embeddings().weight.dtype)
+
+    def embed(self, input_ids: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """Token embeddings `[batch, n, hidden]` with soft tokens at the placeholders, in reading order.
+
+        Args:
+            input_ids: `[batch, n]`.
+            features: per modality `[media, length, dim]`, in reading order over the whole batch.
+
+        Raises:
+            PromptError: the number of placeholders is not the number of soft tokens.
+        """
+        embeddings: Tensor = self.get_input_embeddings()(input_ids)
+        for name, spec in self.config.modality_specs.items():
+            mask = input_ids == spec.placeholder_id
+            count = int(mask.sum())
+            given = features[name].shape[0] if name in features else 0
+            if count != given * spec.tokens:
+                raise PromptError(
+                    f"{count // spec.tokens} {name} placeholders in the prompt for {given} {name} media"
+                    f" ({count} positions, {spec.tokens} each)"
+                )
+            if count:
+                tokens = self.project(name, features[name]).flatten(0, 1)
+                embeddings = embeddings.masked_scatter(mask.unsqueeze(-1), tokens)
+        return embeddings
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        features: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+    ) -> CausalLMOutput:
+        """Next-token loss, or logits of every position.
+
+        With `labels` `[batch, n]` the loss is the mean over labelled tokens and logits exist only where a label asks
+        for one (`[labelled, vocab]`): the vocabulary is by far the widest layer of a small model.
+        """
+        embeddings = self.embed(input_ids, features or {})
+        decoder = self.language_model.get_decoder()
+        hidden = decoder(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
+        if labels is None:
+            return CausalLMOutput(logits=self._suppress(self.get_output_embeddings()(hidden)))
+        targets = labels[:, 1:]
+        wanted = targets != IGNORE
+        logits = self._suppress(self.get_output_embeddings()(hidden[:, :-1][wanted]))
+        loss = nn.functional.cross_entropy(logits.float(), targets[wanted])
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    @torch.no_grad()
+    def answer(
+        self, input_ids: Sequence[int], features: Mapping[str, Tensor] | None = None, *, max_tokens: int = 32
+    ) -> Generation:
+        """Greedy answer to one prompt, token by token with a key-value cache: the reference for the server."""
+        decoder, head = self.language_model.get_decoder(), self.get_output_embeddings()
+        stops = self._stop_ids()
+        embeddings = self.embed(torch.tensor([list(input_ids)], device=self.device), features or {})
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        cache = None
+        while len(tokens) < max_tokens:
+            output = decoder(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            scores = self._suppress(head(output.last_hidden_state[:, -1])).float().log_softmax(dim=-1)
+            best = int(scores.argmax())
+            tokens.append(best)
+            logprobs.append(float(scores[0, best]))
+            if best in stops:
+                break
+            embeddings = self.get_input_embeddings()(torch.tensor([[best]], device=self.device))
+        return Generation(tokens, logprobs)
+
+    def _suppress(self, logits: Tensor) -> Tensor:
+        """Media tokens and padding rows are never an answer."""
+        index = torch.tensor(self.config.suppressed_token_ids, device=logits.device, dtype=torch.long)
+        return logits.index_fill(-1, index, float("-inf"))
+
+    def _stop_ids(self) -> set[int]:
+        ids = self.config.get_text_config().eos_token_id
+        generation = getattr(self.language_model, "generation_config", None)
+        more = getattr(generation, "eos_token_id", None)
+        return {i for group in (ids, more) for i in (group if isinstance(group, list) else [group]) if i is not None}
+
+
+AutoModelForCausalLM.register(QuartetConfig, QuartetForConditionalGeneration, exist_ok=True)
