@@ -1,0 +1,1 @@
+"""How Quartet's weights are made: corpora, readers, recipes, the trainer and its evaluation."""
