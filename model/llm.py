@@ -58,7 +58,8 @@ def load_tokenizer(directory: Path, config: QuartetConfig | None = None) -> PreT
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     if config is None:
         return tokenizer
-    specs = config.modality_specs
+    # In the order of their ids: JSON files sort the modalities' names, and new tokens get ids as they come.
+    specs = dict(sorted(config.modality_specs.items(), key=lambda item: item[1].placeholder_id))
     ids = add_placeholders(tokenizer, [spec.placeholder for spec in specs.values()])
     for (name, spec), token in zip(specs.items(), ids, strict=True):
         if token != spec.placeholder_id:

@@ -36,6 +36,13 @@ class EncoderConfig(ABC):
     def length(self) -> int | None:
         """Feature vectors per medium: 1 when pooled, None when it depends on the medium."""
 
+    def check(self, medium: Any) -> None:  # noqa: B027  most encoders take any medium
+        """Refuse a medium this encoder cannot take whole; cheap, so that a server can ask before it does any work.
+
+        Raises:
+            MediaLimitError: a sound longer than the encoder's window.
+        """
+
     @abstractmethod
     def preprocess(self, medium: Any) -> Tensor:
         """One decoded medium (RGB `PIL.Image`, or `model.media.Sound`) -> float32 tensor without a batch dimension.

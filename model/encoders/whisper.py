@@ -83,16 +83,20 @@ class WhisperConfig(EncoderConfig):
         """Longest sound in seconds: 30 for the published models."""
         return self.max_positions * FRAMES_PER_POSITION * HOP / SAMPLING_RATE
 
-    def preprocess(self, medium: Sound) -> Tensor:
-        """Mono sound -> log-mel `[mel_bins, frames]` of 10 ms frames, an even number, of its own length.
-
-        Raises:
-            MediaLimitError: longer than `max_seconds`; a sound is never cut silently.
-        """
+    def check(self, medium: Sound) -> None:
+        """Refuse a sound longer than `max_seconds`; it is never cut silently."""
         if medium.seconds > self.max_seconds + 1e-3:
             raise MediaLimitError(
                 f"the sound lasts {medium.seconds:.1f} s, this model hears at most {self.max_seconds:g} s; send a shorter one"
             )
+
+    def preprocess(self, medium: Sound) -> Tensor:
+        """Mono sound -> log-mel `[mel_bins, frames]` of 10 ms frames, an even number, of its own length.
+
+        Raises:
+            MediaLimitError: longer than `max_seconds`.
+        """
+        self.check(medium)
         samples = resample(medium, SAMPLING_RATE).samples[: int(self.max_seconds * SAMPLING_RATE)]
         step = HOP * FRAMES_PER_POSITION
         wanted = max(len(samples), int(MIN_SECONDS * SAMPLING_RATE))
