@@ -54,8 +54,8 @@ _NAMED_CATEGORIES = ("Animals & Nature", "Food & Drink", "Objects", "Travel & Pl
 _UNNAMED = {"time", "award-medal", "lock", "sound", "other-object", "arts & crafts"}  # hardly told apart or not everyday
 _MOST_WORDS = 3
 _EVERY = 5
-_VARIANTS = {"train": 2, "test": 1}
-_COMMON = {"train": 6, "test": 4}
+_VARIANTS = {"train": 3, "test": 2}
+_COMMON = {"train": 10, "test": 4}
 _FLAGS = 40  # of 250: enough to know a flag
 
 
@@ -165,7 +165,8 @@ def collect(data: Path, names: Path) -> list[dict[str, Any]]:
             kind = kind if flags % 6 == 0 and flags <= 6 * _FLAGS else None
         elif kind and full and _NO_KIND.search(full):
             kind = None
-        named = category in _NAMED_CATEGORIES and subcategory not in _UNNAMED
+        common = emoji["unified"] in everyday  # has its everyday name already: one picture, one name
+        named = category in _NAMED_CATEGORIES and subcategory not in _UNNAMED and not common
         name = short_name(full, "en") if named else None
         if name is None and kind is None:
             continue
@@ -179,7 +180,7 @@ def collect(data: Path, names: Path) -> list[dict[str, Any]]:
                 "kind": kind,
                 "group": kind or subcategory,
                 "split": "train",
-                "everyday": emoji["unified"] in everyday,
+                "everyday": common,
             }
         )
     _hold_out(entries)
