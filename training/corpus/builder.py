@@ -66,7 +66,12 @@ def cache_directory() -> Path:
 
 
 def build(
-    output: Path, *, sources: list[str] | None = None, limit: int | None = None, seed: int = 0, cache: Path | None = None
+    output: Path,
+    *,
+    sources: list[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
 ) -> BuildReport:
     """Build the corpus in ``output`` and say what is there.
 
@@ -111,7 +116,9 @@ def _source(name: str, context: Context, limit: int | None) -> SourceReport:
 
     digests = _render(name, plan, chosen, partial)
     seen = {digests[medium] for value in chosen["train"] for medium in samples.media(value) if medium in digests}
-    clean = [value for value in chosen["test"] if not any(digests.get(medium) in seen for medium in samples.media(value))]
+    clean = [
+        value for value in chosen["test"] if not any(digests.get(medium) in seen for medium in samples.media(value))
+    ]
     skipped = dict(plan.skipped)
     if len(clean) < len(chosen["test"]):
         skipped["test samples whose medium is also in train"] = len(chosen["test"]) - len(clean)
@@ -194,7 +201,8 @@ def _make(task: tuple[Path, Job]) -> str:
 def _progress(values: Iterable[str], *, total: int, name: str) -> Iterable[str]:
     from tqdm import tqdm  # a source that is already there needs no progress bar, and no import of one
 
-    return tqdm(values, total=total, desc=f"{name}: media", unit="file", disable=None if total else True)
+    bar: Iterable[str] = tqdm(values, total=total, desc=f"{name}: media", unit="file", disable=None if total else True)
+    return bar
 
 
 def _replace(partial: Path, final: Path) -> None:
@@ -207,7 +215,9 @@ def _replace(partial: Path, final: Path) -> None:
 
 
 def _fingerprints(output: Path) -> dict[str, Any]:
-    return {name: (_read_json(output / name / "source.json") or {}).get("sha256") for name in SOURCES if name != "dialogs"}
+    return {
+        name: (_read_json(output / name / "source.json") or {}).get("sha256") for name in SOURCES if name != "dialogs"
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -187,7 +187,9 @@ def _phrase(name: str, language: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _arrange(rng: random.Random, media: list[_Image | _Sound], words: str, language: str) -> list[samples.Part | _Image | _Sound]:
+def _arrange(
+    rng: random.Random, media: list[_Image | _Sound], words: str, language: str
+) -> list[samples.Part | _Image | _Sound]:
     """Media before the question, after it, or with text between them."""
     style = rng.randrange(3)
     if style == 0:
@@ -231,7 +233,9 @@ def _sound_matches(rng: random.Random, pool: _Pool, language: str, index: int) -
     names = sorted(name for name in pool.sounds if name in pool.things)
     heard, other = rng.sample(names, 2)
     seen = heard if index % 2 == 0 else other
-    return _yes_no(rng, rng.choice(pool.things[seen]), rng.choice(pool.sounds[heard]), "sound-matches", language, index % 2 == 0)
+    return _yes_no(
+        rng, rng.choice(pool.things[seen]), rng.choice(pool.sounds[heard]), "sound-matches", language, index % 2 == 0
+    )
 
 
 def _word_matches(rng: random.Random, pool: _Pool, language: str, index: int) -> _Dialog:

@@ -30,7 +30,10 @@ _LICENCES = {"google": "MIT AND Apache-2.0", "twitter": "CC-BY-4.0"}
 
 #: kind -> (Malay, subcategories of the emoji data)
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "animal": ("haiwan", ("animal-mammal", "animal-bird", "animal-bug", "animal-marine", "animal-reptile", "animal-amphibian")),
+    "animal": (
+        "haiwan",
+        ("animal-mammal", "animal-bird", "animal-bug", "animal-marine", "animal-reptile", "animal-amphibian"),
+    ),
     "plant": ("tumbuhan", ("plant-flower", "plant-other")),
     "food": ("makanan", ("food-fruit", "food-vegetable", "food-prepared", "food-asian", "food-sweet")),
     "drink": ("minuman", ("drink",)),
@@ -40,18 +43,25 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "instrument": ("alat muzik", ("musical-instrument",)),
     "tool": ("alat", ("tool",)),
     "sport": ("sukan", ("sport",)),
-    "face": ("muka", ("face-smiling", "face-affection", "face-concerned", "face-neutral-skeptical", "face-tongue", "face-negative")),
+    "face": (
+        "muka",
+        (
+            "face-smiling", "face-affection", "face-concerned", "face-neutral-skeptical", "face-tongue",
+            "face-negative",
+        ),
+    ),
     "flag": ("bendera", ("country-flag",)),
 }  # fmt: skip
 #: Stand in a subcategory of a kind but are no clear example of it.
 _NO_KIND = re.compile(
     r"spider web|paw prints|feather|^wing$|pig nose|nest|seat|stop sign|traffic light|wheel$|oil drum|motorway|"
     r"railway track|fuel pump|bus stop|construction|car light|anchor|ring buoy|wedding|brick|rock$|wood$|lipstick|"
-    r"^ring$|gem stone|prayer beads|hair pick|shopping bags|fan$|ice$|baby bottle|station|link|chains?$|rosette|microbe|"
-    r"parachute|salt$|fossil|skateboard|rice cracker|coral$|spiral shell|white cane|pot of food|cooking"
+    r"^ring$|gem stone|prayer beads|hair pick|shopping bags|fan$|ice$|baby bottle|station|link|chains?$|rosette|"
+    r"microbe|parachute|salt$|fossil|skateboard|rice cracker|coral$|spiral shell|white cane|pot of food|cooking"
 )
 _NAMED_CATEGORIES = ("Animals & Nature", "Food & Drink", "Objects", "Travel & Places", "Activities")
-_UNNAMED = {"time", "award-medal", "lock", "sound", "other-object", "arts & crafts"}  # hardly told apart or not everyday
+#: Subcategories whose things are hardly told apart, or are nothing everyday.
+_UNNAMED = {"time", "award-medal", "lock", "sound", "other-object", "arts & crafts"}
 _MOST_WORDS = 3
 _EVERY = 5
 _VARIANTS = {"train": 3, "test": 2}
@@ -73,8 +83,8 @@ def plan(context: Context) -> Plan:
         test=maker.samples["test"],
         jobs=maker.jobs,
         provenance={
-            "licence": f"google: {_LICENCES['google']}; twitter: {_LICENCES['twitter']} (copyright Twitter, Inc and other "
-            "contributors, changed: scaled, put on backgrounds)",
+            "licence": f"google: {_LICENCES['google']}; twitter: {_LICENCES['twitter']} (copyright Twitter, Inc and "
+            "other contributors, changed: scaled, put on backgrounds)",
             "packages": [package.record() for package in (google, twitter, names)],
         },
         skipped={why: count for why, count in maker.skipped.items() if count},
@@ -90,7 +100,9 @@ class _Maker:
         self.samples: dict[str, list[samples.Sample]] = {"train": [], "test": []}
         self.skipped: dict[str, int] = defaultdict(int)
 
-    def picture(self, split: str, artist: str, path: Path, key: str, wanted: list[tuple[str, str, str, str | None]]) -> None:
+    def picture(
+        self, split: str, artist: str, path: Path, key: str, wanted: list[tuple[str, str, str, str | None]]
+    ) -> None:
         """``wanted``: (task, language, answer, label) of every question about the picture."""
         rng = random.Random(samples.seed("emoji", self.seed, split, key))
         name = f"{split}-{artist}-{key}.png"
@@ -99,7 +111,10 @@ class _Maker:
             phrasing = "kind" if task == "kind" else "name"
             self.samples[split].append(
                 samples.sample(
-                    [samples.ask(rng, question(rng, phrasing, language), samples.image(f"media/{name}")), samples.answer(answer)],
+                    [
+                        samples.ask(rng, question(rng, phrasing, language), samples.image(f"media/{name}")),
+                        samples.answer(answer),
+                    ],
                     task=f"emoji/{task}",
                     language=language,
                     source="emoji",

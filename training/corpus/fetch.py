@@ -64,7 +64,15 @@ def npm(name: str, version: str, cache: Path, *, licence: str, sha256: str) -> P
     """
 
     def download(folder: Path) -> tuple[Path, str]:
-        command = ["npm", "pack", f"{name}@{version}", "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+        command = [
+            "npm",
+            "pack",
+            f"{name}@{version}",
+            "--ignore-scripts",
+            "--silent",
+            "--pack-destination",
+            str(folder),
+        ]
         _run(command, folder, hint="Install npm (apt-get install npm) and check that it reaches a registry")
         archive = next(folder.glob("*.tgz"))
         found = _sha256(archive)

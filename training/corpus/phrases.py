@@ -10,7 +10,12 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Apakah bentuk ini?", "Bentuk apakah yang anda lihat?", "Namakan bentuk itu."),
     },
     "scenes/colour": {
-        "en": ("What colour is it?", "Which colour is the object?", "What is the color of the shape?", "Name the colour."),
+        "en": (
+            "What colour is it?",
+            "Which colour is the object?",
+            "What is the color of the shape?",
+            "Name the colour.",
+        ),
         "ms": ("Apakah warnanya?", "Apakah warna objek ini?", "Namakan warna itu."),
     },
     "scenes/position": {
@@ -22,7 +27,12 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Di manakah objek itu?", "Di bahagian manakah bentuk itu berada?"),
     },
     "scenes/count": {
-        "en": ("How many objects are there?", "How many shapes do you see?", "Count the objects.", "How many are there?"),
+        "en": (
+            "How many objects are there?",
+            "How many shapes do you see?",
+            "Count the objects.",
+            "How many are there?",
+        ),
         "ms": ("Berapakah bilangan objek?", "Ada berapa bentuk dalam gambar ini?", "Kira objek itu."),
     },
     "scenes/describe": {
@@ -30,11 +40,26 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Huraikan gambar ini.", "Apakah yang dilukis di sini?"),
     },
     "name": {
-        "en": ("What is this?", "What is in the picture?", "What do you see?", "Name the thing in the picture.", "What does the picture show?"),
-        "ms": ("Apakah ini?", "Apakah yang ada dalam gambar ini?", "Apakah yang anda lihat?", "Namakan benda dalam gambar."),
+        "en": (
+            "What is this?",
+            "What is in the picture?",
+            "What do you see?",
+            "Name the thing in the picture.",
+            "What does the picture show?",
+        ),
+        "ms": (
+            "Apakah ini?",
+            "Apakah yang ada dalam gambar ini?",
+            "Apakah yang anda lihat?",
+            "Namakan benda dalam gambar.",
+        ),
     },
     "kind": {
-        "en": ("What kind of thing is this?", "Which kind of thing does the picture show?", "To which category does this belong?"),
+        "en": (
+            "What kind of thing is this?",
+            "Which kind of thing does the picture show?",
+            "To which category does this belong?",
+        ),
         "ms": ("Apakah jenis benda ini?", "Benda ini tergolong dalam kategori apa?"),
     },
     "speech": {
@@ -42,7 +67,12 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Apakah yang disebut?", "Apakah yang dikatakan?", "Apakah yang anda dengar?"),
     },
     "digits": {
-        "en": ("Which number is said?", "What number do you hear?", "Which digit does the speaker say?", "What is said?"),
+        "en": (
+            "Which number is said?",
+            "What number do you hear?",
+            "Which digit does the speaker say?",
+            "What is said?",
+        ),
         "ms": ("Nombor apakah yang disebut?", "Apakah nombor yang anda dengar?", "Apakah yang disebut?"),
     },
     "words": {
@@ -54,7 +84,12 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Apakah arahannya?", "Apakah yang diminta?", "Apakah yang disebut?"),
     },
     "sounds/name": {
-        "en": ("What makes this sound?", "What do you hear?", "What is making the sound?", "Which thing sounds like this?"),
+        "en": (
+            "What makes this sound?",
+            "What do you hear?",
+            "What is making the sound?",
+            "Which thing sounds like this?",
+        ),
         "ms": ("Apakah yang membuat bunyi ini?", "Apakah yang anda dengar?", "Bunyi apakah ini?"),
     },
     "sounds/kind": {
@@ -62,7 +97,11 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Apakah jenis benda yang membuat bunyi ini?", "Bunyi ini tergolong dalam kategori apa?"),
     },
     "which-picture": {
-        "en": ("Which of the two pictures shows {x}?", "In which picture do you see {x}, the first or the second?", "Where is {x}: in the first or the second picture?"),
+        "en": (
+            "Which of the two pictures shows {x}?",
+            "In which picture do you see {x}, the first or the second?",
+            "Where is {x}: in the first or the second picture?",
+        ),
         "ms": ("Gambar yang manakah menunjukkan {x}?", "Di gambar manakah ada {x}, pertama atau kedua?"),
     },
     "which-colour": {
@@ -70,16 +109,27 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "ms": ("Gambar manakah yang berwarna {x}?", "Objek di gambar manakah berwarna {x}?"),
     },
     "sound-matches": {
-        "en": ("Does the sound match the picture?", "Is this the sound of the thing in the picture?", "Do the picture and the sound belong together?"),
+        "en": (
+            "Does the sound match the picture?",
+            "Is this the sound of the thing in the picture?",
+            "Do the picture and the sound belong together?",
+        ),
         "ms": ("Adakah bunyi ini sepadan dengan gambar?", "Adakah ini bunyi benda dalam gambar itu?"),
     },
     "word-matches": {
-        "en": ("Is the spoken word the thing in the picture?", "Does the speaker name what the picture shows?", "Does the word fit the picture?"),
+        "en": (
+            "Is the spoken word the thing in the picture?",
+            "Does the speaker name what the picture shows?",
+            "Does the word fit the picture?",
+        ),
         "ms": ("Adakah perkataan itu benda dalam gambar?", "Adakah perkataan itu sepadan dengan gambar?"),
     },
     "both": {
         "en": ("What is in the picture, and what is said?", "Name the thing in the picture and the spoken word."),
-        "ms": ("Apakah yang ada dalam gambar, dan apakah yang disebut?", "Namakan benda dalam gambar dan perkataan yang disebut."),
+        "ms": (
+            "Apakah yang ada dalam gambar, dan apakah yang disebut?",
+            "Namakan benda dalam gambar dan perkataan yang disebut.",
+        ),
     },
 }
 

@@ -192,8 +192,15 @@ def outline(shape: str) -> list[tuple[float, float]]:
         ]
     if shape == "cross":
         a, b = 0.34, 0.98
-        return [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+        arm = [(a, -b), (a, -a), (b, -a)]  # the corners of one quarter, turned four times
+        return [corner for turn in range(4) for corner in ((_turned(x, y, turn)) for x, y in arm)]
     raise ValueError(f"shape: {shape!r} is unknown; choose from {', '.join(SHAPES)}")
+
+
+def _turned(x: float, y: float, quarters: int) -> tuple[float, float]:
+    for _ in range(quarters):
+        x, y = -y, x
+    return x, y
 
 
 def render(

@@ -26,7 +26,8 @@ from training.corpus.words import COMMANDS, DIGITS, WORDS
 
 ACCENTS = {
     "en": (
-        "en-us", "en-us", "en-us-nyc", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029",
+        "en-us", "en-us", "en-us-nyc", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd",
+        "en-029",
     ),
     "ms": ("ms", "ms", "ms", "id"),
 }  # fmt: skip
@@ -36,7 +37,8 @@ VARIANTS = {
         "m1", "m2", "m4", "m5", "m6", "m8", "f1", "f3", "f5", "Alex", "Alicia", "Andrea", "Andy", "Diogo", "Gene",
         "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mike", "adam", "anika", "antonio", "aunty", "belinda", "benjamin",
         "boris", "caleb", "ed", "edward", "iven2", "iven3", "john", "klatt", "klatt3", "linda", "max", "michel",
-        "miguel", "norbert", "pablo", "paul", "quincy", "rob", "sandro", "shelby", "steph", "steph3", "travis", "victor",
+        "miguel", "norbert", "pablo", "paul", "quincy", "rob", "sandro", "shelby", "steph", "steph3", "travis",
+        "victor",
     ),
     "test": (
         "m3", "m7", "f2", "f4", "Annie", "Denis", "Gene2", "Michael", "david", "iven", "klatt2", "marcelo", "pedro",
@@ -76,15 +78,27 @@ def plan(context: Context) -> Plan:
                     name = f"{split}-{kind}-{place:02d}-{index:03d}.wav"
                     jobs[name] = Job(render=render, arguments=_voice(rng, split, language, text, flite))
                     splits[split].append(_sample(rng, kind, group, language, text, f"media/{name}"))
-    provenance = {
+    provenance: dict[str, Any] = {
         "licence": _LICENCE,
-        "origin": "synthetic speech made by training/corpus/speech.py; the programs' licences do not cover their output",
+        "origin": "synthetic speech; the programs' licences do not cover what they say",
         "packages": [
-            {"name": "espeak-ng", "origin": "debian", "version": _version("espeak-ng", "--version"), "licence": "GPL-3.0-or-later"},
-            {"name": "flite", "origin": "debian", "version": _version("flite", "--version") if flite else None, "licence": "BSD-style"},
+            {
+                "name": "espeak-ng",
+                "origin": "debian",
+                "version": _version("espeak-ng", "--version"),
+                "licence": "GPL-3.0-or-later",
+            },
+            {
+                "name": "flite",
+                "origin": "debian",
+                "version": _version("flite", "--version") if flite else None,
+                "licence": "BSD-style",
+            },
         ],
     }
-    skipped = {} if flite else {"voices of flite (apt-get install flite adds them)": len(FLITE["train"] + FLITE["test"])}
+    skipped: dict[str, int] = (
+        {} if flite else {"voices of flite (apt-get install flite adds them)": len(FLITE["train"] + FLITE["test"])}
+    )
     return Plan(train=splits["train"], test=splits["test"], jobs=jobs, provenance=provenance, skipped=skipped)
 
 
@@ -150,7 +164,17 @@ def speak(engine: str, voice: str, text: str, speed: int, pitch: int) -> bytes:
     else:
         with tempfile.TemporaryDirectory() as folder:  # flite writes WAV only to a file that can be rewound
             path = Path(folder) / "spoken.wav"
-            command = ["flite", "-voice", voice, "--setf", f"duration_stretch={150 / speed:.3f}", "-t", text, "-o", str(path)]
+            command = [
+                "flite",
+                "-voice",
+                voice,
+                "--setf",
+                f"duration_stretch={150 / speed:.3f}",
+                "-t",
+                text,
+                "-o",
+                str(path),
+            ]
             done = subprocess.run(command, capture_output=True, check=False)
             data = path.read_bytes() if path.exists() else b""
     if done.returncode or not data:

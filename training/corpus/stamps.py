@@ -59,7 +59,11 @@ def _samples(rng: random.Random, stamp: tuxpaint.Stamp, url: str) -> list[sample
         wanted.append(("name", "ms", stamp.malay, None))
     if stamp.kind:
         malay = rng.random() < 0.3
-        wanted.append(("kind", "ms", tuxpaint.KINDS[stamp.kind][0], stamp.kind) if malay else ("kind", "en", stamp.kind, stamp.kind))
+        wanted.append(
+            ("kind", "ms", tuxpaint.KINDS[stamp.kind][0], stamp.kind)
+            if malay
+            else ("kind", "en", stamp.kind, stamp.kind)
+        )
     return [
         samples.sample(
             [samples.ask(rng, question(rng, task, language), samples.image(url)), samples.answer(words)],

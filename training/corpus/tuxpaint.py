@@ -44,8 +44,20 @@ _NO_KIND = re.compile(
 )
 #: Left out: letters, digits, signs and coins (to be read, not seen) and pictures whose caption is a joke or a rule.
 _EXCLUDED = ("symbols", "town/roadsigns", "seasonal/hanukkah", "sports/cartoon/football_helmet", "military/ammunition")
-_WRONG_MALAY = {"drake", "ram", "birch", "blue_fedora", "1_mercury", "helmeted_guineafowl", "zebu", "chilepepper", "cello"}
-_MALAY_COUNTERS = re.compile(r"^(seekor|sebuah|sebiji|sepasang|seorang|sebatang|selabu|segugus|sepotong|sejambak|seikat) ")
+_WRONG_MALAY = {
+    "drake",
+    "ram",
+    "birch",
+    "blue_fedora",
+    "1_mercury",
+    "helmeted_guineafowl",
+    "zebu",
+    "chilepepper",
+    "cello",
+}
+_MALAY_COUNTERS = re.compile(
+    r"^(seekor|sebuah|sebiji|sepasang|seorang|sebatang|selabu|segugus|sepotong|sejambak|seikat) "
+)
 _NO_NAME = re.compile(r"^(eat|makan|say|enter|masuk|down|dibawah|tankers|boom|another|lain-lain|tux)\b")
 _MOST_WORDS = 4
 
@@ -120,14 +132,16 @@ def short_name(caption: str) -> str | None:
     first = re.sub(r"\s*\([^)]*\)", "", first).strip(" .!?")
     if not first or re.search(r"[“”\"—–:;,?]| is | are | means | and ", first) or _NO_NAME.match(first.lower()):
         return None
-    name = re.sub(r"^(a pair of|a head of|a bunch of|a couple of|a|an|the|some|our|two)\s+", "", first.lower().replace("’", "'"))
+    name = re.sub(
+        r"^(a pair of|a head of|a bunch of|a couple of|a|an|the|some|our|two)\s+", "", first.lower().replace("’", "'")
+    )
     return name if 1 <= len(name.split()) <= _MOST_WORDS else None
 
 
 def _splits(
     found: Iterable[tuple[str, Path | None, Path | None, str | None, str | None, str | None]],
 ) -> dict[str, str]:
-    """stem -> split. Stamps that share the bytes of a picture or a sound stay together; each folder gives its part."""
+    """The split of each stem: stamps that share a picture or a sound stay together; each folder gives its part."""
     groups: dict[str, str] = {}  # content digest -> leading stem
     leader: dict[str, str] = {}
     strata: dict[tuple[str, bool], list[str]] = defaultdict(list)

@@ -108,9 +108,9 @@ COMMANDS = {
         "start the car", "lock the door", "show me the map", "good night",
     ),
     "ms": (
-        "buka lampu", "tutup lampu", "buka pintu", "tutup tingkap", "mainkan muzik", "hentikan muzik", "pasang penggera",
-        "telefon ibu", "hantar mesej", "ambil gambar", "baca berita", "balik semula", "pukul berapa sekarang",
-        "ceritakan jenaka", "kuatkan suara", "perlahankan suara", "hidupkan kereta", "kunci pintu", "tunjukkan peta",
+        "buka lampu", "tutup lampu", "buka pintu", "tutup tingkap", "mainkan muzik", "hentikan muzik",
+        "pasang penggera", "telefon ibu", "hantar mesej", "ambil gambar", "baca berita", "balik semula",
+        "pukul berapa sekarang",         "ceritakan jenaka", "kuatkan suara", "perlahankan suara", "hidupkan kereta", "kunci pintu", "tunjukkan peta",
         "selamat malam",
     ),
 }  # fmt: skip
