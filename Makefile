@@ -14,8 +14,8 @@ help: ## list the commands
 
 venv: $(VENV)/.stamp ## make .venv with everything pinned in the lock file (a second run does nothing)
 
-$(VENV)/.stamp: $(LOCK) pyproject.toml tools/install
-	PYTHON="$(PYTHON)" sh tools/install "$(VENV)" "$(LOCK)"
+$(VENV)/.stamp: $(LOCK) pyproject.toml tools/install.py
+	@$(PYTHON) tools/install.py --venv $(VENV) --lock $(LOCK)
 	@touch $@
 
 demo: venv ## build the demo model, start the server, ask about a picture and a sound, stay until Ctrl-C
