@@ -21,7 +21,7 @@ GROUP = "quartet.commands"
 EXTRAS = {"server": "cpu", "training": "train"}  # package: the extra of `pip install "quartet[...]"` it needs
 
 
-class MissingCommand(QuartetError):
+class MissingCommandError(QuartetError):
     """A command that is offered but cannot be imported."""
 
     code = "missing_dependency"
@@ -70,7 +70,7 @@ def _add_missing(app: typer.Typer, name: str, point: EntryPoint, error: Exceptio
     message = f"{name} is not available: {error}. Install what it needs: {what}"
 
     def missing(_: typer.Context) -> None:
-        raise MissingCommand(message)
+        raise MissingCommandError(message)
 
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(name, help=f"Not available; needs: {what}", context_settings=settings)(missing)
