@@ -38,6 +38,9 @@ def assemble(directory: Path) -> Path:
         return directory
     checkpoint = Checkpoint.open(directory)
     target = cache_directory() / "assembled" / _fingerprint(checkpoint)
+    if target.is_dir() and not all(path.exists() for path in target.iterdir()):
+        # The frozen weights it links to have been moved or removed.
+        shutil.rmtree(target)
     if not target.is_dir():
         _write(checkpoint, target, link=checkpoint.adapter is None)
     return target
@@ -57,6 +60,8 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     temporary.chmod(0o755)
+    shards = _shards(checkpoint.llm) if link else []
+    link = bool(shards)
     try:
         files = {"llm.safetensors": None if link else _llm_state(checkpoint)} | _trained(checkpoint)
         index: dict[str, str] = {}
@@ -65,7 +70,7 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
                 save_file(state, temporary / name, metadata={"format": "pt"})
                 index |= dict.fromkeys(state, name)
         if link:
-            for shard in sorted(checkpoint.llm.glob("*.safetensors")):
+            for shard in shards:
                 (temporary / f"llm-{shard.name}").symlink_to(shard.resolve())
         else:
             content = {"metadata": {}, "weight_map": index}
@@ -76,11 +81,24 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
         generation = checkpoint.llm / "generation_config.json"
         if generation.is_file():
             shutil.copy(generation, temporary)
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except OSError:
+            # Another process finished the same assembly first; its result is identical.
+            if not is_packed(target):
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _shards(llm: Path) -> list[Path]:
+    """The safetensors files of a language model; other layouts of the same weights may lie beside them."""
+    index = llm / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return [llm / name for name in sorted(names)]
+    single = llm / "model.safetensors"
+    return [single] if single.is_file() else []
 
 
 def _trained(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
@@ -118,6 +136,3 @@ def _fingerprint(checkpoint: Checkpoint) -> str:
         digest.update(path.read_bytes())
     digest.update(str(checkpoint.directory.resolve()).encode() if "file:" in checkpoint.provenance.llm.source else b"")
     return digest.hexdigest()[:24]
-
-
-

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -60,6 +60,8 @@ class Provenance:
         values = _read_json(path)
         where = path.name
         encoders = values.get("encoders", {})
+        if not isinstance(encoders, Mapping):
+            raise CheckpointError(f"{where}: encoders: expected a mapping, got {encoders!r}")
         return from_mapping(
             cls,
             {
@@ -90,7 +92,10 @@ class Checkpoint:
         for name in (CONFIG, PROVENANCE, PROJECTORS):
             if not (directory / name).is_file():
                 raise CheckpointError(f"{directory} is not a Quartet checkpoint: {name} is missing")
-        config = QuartetConfig.from_dict(_read_json(directory / CONFIG))
+        values = _read_json(directory / CONFIG)
+        if values.get("model_type") != QuartetConfig.model_type or not values.get("text_config"):
+            raise CheckpointError(f"{directory / CONFIG}: not the configuration of a Quartet model with a text_config")
+        config = QuartetConfig.from_dict(values)
         checkpoint = cls(directory, config, Provenance.read(directory / PROVENANCE))
         missing = sorted(set(config.modality_specs) - set(checkpoint.provenance.encoders))
         if missing:
@@ -109,7 +114,9 @@ class Checkpoint:
     ) -> "Checkpoint":
         """Write a checkpoint; `projectors` is `QuartetForConditionalGeneration.projectors`."""
         directory.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in projectors.state_dict().items()}
+        state = {
+            name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in projectors.state_dict().items()
+        }
         save_file(state, directory / PROJECTORS, metadata={"format": "pt"})
         config.save_pretrained(directory)
         (directory / PROVENANCE).write_text(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
@@ -127,11 +134,12 @@ class Checkpoint:
         part = self.provenance.llm
         directory = llm_directory(self._fetch(part), part.sha256)
         given, recorded = load_llm_config(directory), self.config.get_text_config()
-        for name in ("model_type", "hidden_size", "num_hidden_layers"):
-            if getattr(given, name, None) != getattr(recorded, name, None):
+        facts = {name: getattr(recorded, name, None) for name in ("model_type", "hidden_size", "num_hidden_layers")}
+        for name, fact in {**facts, "vocab_size": self.config.llm_vocab_size}.items():
+            if getattr(given, name, None) != fact:
                 raise CheckpointError(
                     f"language model {part.source}: {name} is {getattr(given, name, None)!r}, "
-                    f"this checkpoint was trained with {getattr(recorded, name, None)!r}"
+                    f"this checkpoint was trained with {fact!r}"
                 )
         return directory
 
@@ -151,7 +159,7 @@ class Checkpoint:
 
     def projector_state(self) -> dict[str, Tensor]:
         """The projectors' weights, `<modality>.<parameter>`, float32."""
-        return {name: tensor.float() for name, tensor in load_file(self.directory / PROJECTORS).items()}
+        return {name: tensor.float() for name, tensor in load_state(self.directory / PROJECTORS).items()}
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The language model's tokenizer with placeholders and chat template."""
@@ -179,9 +187,12 @@ class Checkpoint:
             projectors = nn.ModuleDict(
                 {name: s.build_projector(self.config.hidden_size) for name, s in self.config.modality_specs.items()}
             )
-        with safe_open(self.directory / PROJECTORS, framework="pt") as file:
-            given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in given.items()}
+        try:
+            with safe_open(self.directory / PROJECTORS, framework="pt") as file:
+                given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+                shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in given.items()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{self.directory / PROJECTORS}: not a readable safetensors file ({error})") from None
         _compare(shapes, projectors.state_dict(), str(self.directory / PROJECTORS))
 
 

@@ -6,11 +6,13 @@ ids fit, `llm_vocab_size` keeps the number of rows the language model really has
 read past the end of the embedding table by any prompt that holds it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from model.encoders import encoder_config
 from model.encoders.base import EncoderConfig
@@ -21,6 +23,13 @@ from model.projectors import Projector, ProjectorConfig, projector_config
 # A multiple that keeps tensor-parallel sharding of the vocabulary even.
 VOCAB_MULTIPLE = 64
 ARCHITECTURE = "QuartetForConditionalGeneration"
+# One bracketed word: no two can overlap in a text, and breaking one apart with spaces cannot make another.
+PLACEHOLDER = re.compile(r"<[^<>\[\]\s]{3,}>|\[[^<>\[\]\s]{3,}\]")
+# What transformers writes into, or passes to, any configuration beside its declared fields.
+COMMON_KEYS = {
+    "model_type", "auto_map", "torch_dtype", "name_or_path", "num_labels", "quantization_config", "tie_word_embeddings",
+    "attn_implementation", "experts_implementation", "output_attentions", "per_layer_config",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +88,25 @@ class QuartetConfig(PreTrainedConfig):
     model_type = "quartet"
     sub_configs = {"text_config": AutoConfig}
 
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
-    modalities: dict[str, dict[str, Any]] | None = None
-    llm_vocab_size: int | None = None
+    # Checked in `__post_init__` like everything else: transformers' own type errors do not say what to change.
+    text_config: Any = None
+    """The language model's configuration, or its JSON form."""
+    modalities: Any = None
+    """Modality name -> the JSON form of `ModalityFields`."""
+    llm_vocab_size: Any = None
+    """Rows of the language model's own embedding table; `text_config.vocab_size` may be padded beyond it."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Rebuild the language model's configuration and check every field."""
-        if isinstance(self.text_config, dict):
-            values = dict(self.text_config)
-            self.text_config = AutoConfig.for_model(values.pop("model_type", ""), **values)
+        unknown = sorted(key for key in kwargs if key not in COMMON_KEYS and not key.startswith("_"))
+        if unknown:
+            raise ConfigurationError(
+                f"config: unknown key {unknown[0]!r}; known keys are llm_vocab_size, modalities, text_config"
+            )
+        if self.modalities is not None and not isinstance(self.modalities, Mapping):
+            raise ConfigurationError(f"modalities: expected a mapping, got {self.modalities!r}")
+        if self.text_config is not None and not isinstance(self.text_config, PreTrainedConfig):
+            self.text_config = _text_config(self.text_config)
         if self.text_config is not None:
             if self.llm_vocab_size is None:
                 self.llm_vocab_size = self.text_config.vocab_size
@@ -95,7 +114,7 @@ class QuartetConfig(PreTrainedConfig):
             self.text_config.architectures = self.text_config.architectures or _causal_lm(self.text_config)
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         self.modalities = self.modalities or {}
-        self.architectures = kwargs.pop("architectures", None) or self.architectures or [ARCHITECTURE]
+        self.architectures = getattr(self, "architectures", None) or [ARCHITECTURE]
         super().__post_init__(**kwargs)
         if self.text_config is not None:
             self._check()
@@ -128,14 +147,21 @@ class QuartetConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         vocabulary = self.get_text_config().vocab_size
-        if not 0 < (self.llm_vocab_size or 0) <= vocabulary:
-            raise ConfigurationError(f"llm_vocab_size: {self.llm_vocab_size} is outside 1..{vocabulary} (text_config.vocab_size)")
+        size = self.llm_vocab_size
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= vocabulary:
+            raise ConfigurationError(f"llm_vocab_size: {size!r} is outside 1..{vocabulary} (text_config.vocab_size)")
         specs = self.modality_specs
         for attribute in ("placeholder", "placeholder_id"):
             values = [getattr(spec, attribute) for spec in specs.values()]
             if len(set(values)) != len(values):
                 raise ConfigurationError(f"modalities: two of them share the same {attribute}: {values}")
         for name, spec in specs.items():
+            for other in specs.values():
+                if other.placeholder in spec.fields.begin + "\n" + spec.fields.end:
+                    raise ConfigurationError(
+                        f"modalities.{name}: begin {spec.fields.begin!r} and end {spec.fields.end!r} must not hold the "
+                        f"placeholder {other.placeholder!r}"
+                    )
             if not 0 <= spec.placeholder_id < vocabulary:
                 raise ConfigurationError(
                     f"modalities.{name}.placeholder_id: {spec.placeholder_id} is outside 0..{vocabulary - 1}; "
@@ -143,7 +169,8 @@ class QuartetConfig(PreTrainedConfig):
                 )
             if spec.encoder.modality != name:
                 raise ConfigurationError(
-                    f"modalities.{name}.encoder.family: {spec.encoder.family} encodes {spec.encoder.modality}, not {name}"
+                    f"modalities.{name}.encoder.family: {spec.encoder.family} encodes "
+                    f"{spec.encoder.modality}, not {name}"
                 )
 
 
@@ -155,8 +182,11 @@ def parse_modality(name: str, values: Mapping[str, Any]) -> Modality:
     """
     where = f"modalities.{name}"
     fields = from_mapping(ModalityFields, values, where=where)
-    if not fields.placeholder.strip():
-        raise ConfigurationError(f"{where}.placeholder: must not be empty")
+    if not PLACEHOLDER.fullmatch(fields.placeholder):
+        raise ConfigurationError(
+            f"{where}.placeholder: {fields.placeholder!r} is not one word of at least 3 characters in <> or [], "
+            f"such as '<|{name}|>'"
+        )
     return Modality(
         name=name,
         encoder=encoder_config(fields.encoder, where=f"{where}.encoder"),
@@ -170,6 +200,20 @@ def padded_vocab_size(size: int, highest_id: int) -> int:
     if highest_id < size:
         return size
     return -(-(highest_id + 1) // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+
+
+def _text_config(values: object) -> PreTrainedConfig:
+    """The language model's configuration from its JSON form."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"text_config: expected a mapping, got {values!r}")
+    rest = dict(values)
+    kind = rest.pop("model_type", None)
+    if kind not in CONFIG_MAPPING:
+        raise ConfigurationError(f"text_config.model_type: {kind!r} is not a model that transformers knows")
+    try:
+        return AutoConfig.for_model(kind, **rest)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise ConfigurationError(f"text_config: {error}") from None
 
 
 def _causal_lm(config: PreTrainedConfig) -> list[str]:

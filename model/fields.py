@@ -5,6 +5,7 @@ the encoders, the projectors and the training recipes.
 """
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 def from_mapping(cls: type[T], values: object, *, where: str) -> T:
-    """Build dataclass `cls` from `values`, refusing unknown and missing keys and wrongly typed scalars.
+    """Build dataclass `cls` from `values`, refusing unknown and missing keys and values of the wrong type.
 
     Args:
         cls: a dataclass whose `__post_init__` checks ranges.
@@ -28,7 +29,7 @@ def from_mapping(cls: type[T], values: object, *, where: str) -> T:
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{where}: expected a mapping, got {type(values).__name__}")
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(map(str, set(values) - set(fields)))
     if unknown:
         raise ConfigurationError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(fields))}")
     required = [
@@ -41,7 +42,8 @@ def from_mapping(cls: type[T], values: object, *, where: str) -> T:
         raise ConfigurationError(f"{where}: missing key {missing[0]!r}")
     hints = typing.get_type_hints(cls)
     for name, value in values.items():
-        _check_scalar(hints[name], value, f"{where}.{name}")
+        if not _accepts(hints[name], value):
+            raise ConfigurationError(f"{where}.{name}: expected {_name(hints[name])}, got {value!r}")
     try:
         return cls(**values)
     except ConfigurationError as error:
@@ -60,15 +62,30 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigurationError(f"{name}: {value!r} is outside {low}..{high}")
 
 
-def _check_scalar(hint: Any, value: object, where: str) -> None:
-    """Refuse a scalar of the wrong type; containers are checked by the dataclass that holds them."""
-    accepted = [arg for arg in typing.get_args(hint) or (hint,) if isinstance(arg, type)]
-    scalars = [kind for kind in accepted if kind in (bool, int, float, str, type(None))]
-    if not scalars or len(scalars) != len(accepted) or typing.get_origin(hint) in (list, dict, tuple, typing.Literal):
-        return
-    if float in scalars:
-        scalars.append(int)
+def _accepts(hint: Any, value: object) -> bool:
+    """Whether `value`, as read from JSON or YAML, fits the annotation; types that files cannot hold accept anything."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_accepts(argument, value) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    kind = origin or hint
+    if kind in (list, tuple):
+        return isinstance(value, list | tuple) and all(_accepts(arguments[0], item) for item in value if arguments)
+    if kind is dict:
+        return isinstance(value, Mapping) and all(_accepts(arguments[1], item) for item in value.values() if arguments)
     # bool is an int in Python, but `tokens: true` is a mistake.
-    if not isinstance(value, tuple(scalars)) or (isinstance(value, bool) and bool not in scalars):
-        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in scalars)
-        raise ConfigurationError(f"{where}: expected {names}, got {value!r}")
+    if isinstance(value, bool):
+        return kind not in (int, float, str, types.NoneType)
+    if kind in (bool, int, str, types.NoneType):
+        return isinstance(value, kind)
+    return isinstance(value, int | float) if kind is float else True
+
+
+def _name(hint: Any) -> str:
+    """The annotation in words of the file: `int or null`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(map(_name, typing.get_args(hint)))
+    if hint is types.NoneType:
+        return "null"
+    return str(hint.__name__ if isinstance(hint, type) else hint).replace("typing.", "")

@@ -5,8 +5,14 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from model.configuration import QuartetConfig
@@ -67,7 +73,13 @@ def load_tokenizer(directory: Path, config: QuartetConfig | None = None) -> PreT
                 f"modalities.{name}.placeholder_id: the checkpoint records {spec.placeholder_id}, the tokenizer in "
                 f"{directory} gives {token}; this is not the tokenizer it was trained with"
             )
-    tokenizer.chat_template = chat_template(tokenizer.chat_template or PLAIN_TEMPLATE, config)
+    base = tokenizer.chat_template or PLAIN_TEMPLATE
+    # Some tokenizers have several templates by name.
+    tokenizer.chat_template = (
+        {name: chat_template(text, config) for name, text in base.items()}
+        if isinstance(base, dict)
+        else chat_template(base, config)
+    )
     return tokenizer
 
 

@@ -9,13 +9,16 @@ import binascii
 import io
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.errors import MediaError, MediaLimitError
+
+if TYPE_CHECKING:
+    import soundfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,19 @@ class MediaLimits:
 
 DEFAULT_LIMITS = MediaLimits()
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# libsndfile reads many more; rarely used parsers are no place for bytes from strangers.
+SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 MAX_SAMPLING_RATE = 192_000
+# Frames decoded at a time: channels are mixed block by block, so memory holds one channel whatever the file has.
+BLOCK = 1 << 18
+# Loudest sample accepted. Full scale is 1; some tools write 16-bit values as floats. Beyond, spectrograms overflow.
+MAX_AMPLITUDE = 1 << 16
+# Container -> (its byte order, its kind, the chunk that holds the samples).
+CHUNKED: dict[bytes, tuple[Literal["little", "big"], tuple[bytes, ...], bytes]] = {
+    b"RIFF": ("little", (b"WAVE",), b"data"),
+    b"RIFX": ("big", (b"WAVE",), b"data"),
+    b"FORM": ("big", (b"AIFF", b"AIFC"), b"SSND"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +74,17 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
     """
     _check_bytes(data, limits, "picture")
     try:
-        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         width, height = image.size
         if width * height > limits.max_pixels:
             raise MediaLimitError(
                 f"the picture has {width}x{height} pixels, at most {limits.max_pixels} are decoded; send a smaller one"
             )
+        if min(width, height) < 1:
+            raise MediaError(f"the picture has {width}x{height} pixels; send one with at least one")
         image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = _upright(_eight_bit(image))
+        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
             rgba = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return image.convert("RGB")
@@ -75,7 +92,7 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
         raise
     except Image.DecompressionBombError:
         raise MediaLimitError(f"the picture has more than {limits.max_pixels} pixels; send a smaller one") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise MediaError(f"not a picture: send one of {', '.join(IMAGE_FORMATS)}") from None
     # Pillow's decoders raise many kinds of errors on hostile bytes; all of them mean the same to the sender.
     except Exception as error:
@@ -94,32 +111,40 @@ def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
     _check_bytes(data, limits, "sound")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            frames, rate, channels = file.frames, file.samplerate, file.channels
+            # The length in an MP3 file is a guess of the decoder; a streamed file may not know its own.
+            promised = file.frames if file.format != "MP3" and file.frames < 2**60 else None
+            rate, channels = file.samplerate, file.channels
+            if file.format not in SOUND_FORMATS:
+                raise MediaError(f"{file.format} sounds are not decoded; send WAV, FLAC, OGG or MP3")
             if not 1 <= rate <= MAX_SAMPLING_RATE:
-                raise MediaError(f"the sound's header gives a sampling rate of {rate} Hz; 1..{MAX_SAMPLING_RATE} are accepted")
+                raise MediaError(
+                    f"the sound's header gives a sampling rate of {rate} Hz; 1..{MAX_SAMPLING_RATE} are accepted"
+                )
             if channels > limits.max_channels:
                 raise MediaLimitError(f"the sound has {channels} channels, at most {limits.max_channels} are decoded")
-            # A streamed file may not know its length; what is read is bounded all the same.
             most = math.ceil(limits.max_seconds * rate)
-            if frames > most and frames < 2**60 and not _header_lies(data, frames, channels):
-                raise MediaLimitError(
-                    f"the sound lasts {frames / rate:.0f} s, at most {limits.max_seconds:g} s are decoded; send a shorter one"
-                )
-            samples = cast("npt.NDArray[np.float32]", file.read(min(frames, most), dtype="float32", always_2d=True))
+            if promised is not None and promised > most and not _header_lies(data, promised, channels):
+                raise _too_long(promised / rate, limits)
+            mono = _read_mono(file, most + 1)
     except MediaError:
         raise
     except Exception as error:
         raise MediaError(
-            f"not a sound this server can decode ({type(error).__name__}): send WAV, FLAC, OGG or MP3"
+            f"not a sound, or a damaged one ({type(error).__name__}): send WAV, FLAC, OGG or MP3"
         ) from None
-    if len(samples) == 0:
+    if len(mono) > most:
+        raise _too_long(len(mono) / rate, limits)
+    if promised is not None and len(mono) < promised:
+        raise MediaError(f"the sound's header promises {promised} samples, the file holds {len(mono)}; send it again")
+    _check_chunk_promise(data)
+    if len(mono) == 0:
         raise MediaError("the sound holds no samples; send a recording with at least one")
-    if 0 < frames < 2**60 and len(samples) < frames:
-        raise MediaError(f"the sound's header promises {frames} samples, the file holds {len(samples)}; send it again")
-    _check_wav_promise(data)
-    mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
         raise MediaError("the sound holds NaN or infinite samples; export it again as 16-bit PCM")
+    if np.abs(mono).max() > MAX_AMPLITUDE:
+        raise MediaError(
+            f"the sound's samples reach {np.abs(mono).max():.3g}, full scale is 1; export it again as 16-bit PCM"
+        )
     return Sound(np.ascontiguousarray(mono, dtype=np.float32), int(rate))
 
 
@@ -157,22 +182,64 @@ def _check_bytes(data: bytes, limits: MediaLimits, what: str) -> None:
         raise MediaLimitError(f"the {what} has {len(data)} bytes, at most {limits.max_bytes} are decoded")
 
 
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring 16 bits per pixel down to 8; Pillow's own conversion would turn nearly all of it white."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        converted = Image.fromarray(grey)
+        converted.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        return converted
+    if image.mode in ("I", "F"):
+        raise MediaError("the picture has 32 bits per pixel; save it with 8 or 16 bits per channel")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF data does not make a good picture a bad one."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _read_mono(file: "soundfile.SoundFile", most: int) -> npt.NDArray[np.float32]:
+    """The mean over channels of at most `most` frames."""
+    blocks: list[npt.NDArray[np.float32]] = []
+    total = 0
+    while total < most:
+        block = file.read(min(BLOCK, most - total), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            break
+        blocks.append(block.mean(axis=1))
+        total += len(block)
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+
+
+def _too_long(seconds: float, limits: MediaLimits) -> MediaLimitError:
+    return MediaLimitError(
+        f"the sound lasts {seconds:.0f} s or more, at most {limits.max_seconds:g} s are decoded; send a shorter one"
+    )
+
+
 def _header_lies(data: bytes, frames: int, channels: int) -> bool:
-    """Whether a file of this size cannot hold so many frames even at the best compression seen in practice."""
+    """Whether a file of this size is unlikely to hold so many frames even at the best compression seen in practice."""
     return frames * channels > len(data) * 512
 
 
-def _check_wav_promise(data: bytes) -> None:
-    """Refuse a RIFF file whose data chunk promises more bytes than follow it; decoders silently read what is there."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+def _check_chunk_promise(data: bytes) -> None:
+    """Refuse a file whose chunk of samples promises more bytes than follow it; decoders silently read what is there."""
+    order, kinds, wanted = CHUNKED.get(data[:4], ("little", (), b""))
+    if data[8:12] not in kinds:
         return
     position = 12
     while position + 8 <= len(data):
-        size = int.from_bytes(data[position + 4 : position + 8], "little")
-        if data[position : position + 4] == b"data":
+        size = int.from_bytes(data[position + 4 : position + 8], order)
+        if data[position : position + 4] == wanted:
             held = len(data) - position - 8
             # 0 and 2^32-1 are how a stream says that its length was unknown when it began.
             if held < size < 2**32 - 1 - 2**16:
-                raise MediaError(f"the sound's header promises {size} bytes of samples, the file holds {held}; send it again")
+                raise MediaError(
+                    f"the sound's header promises {size} bytes of samples, the file holds {held}; send it again"
+                )
             return
         position += 8 + size + size % 2

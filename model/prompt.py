@@ -8,6 +8,7 @@ model's own, byte for byte. Training, the reference and the server all go throug
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from transformers import AddedToken, PreTrainedTokenizerBase
@@ -27,7 +28,8 @@ MEDIA_PARTS = {
 }
 IGNORE = -100
 
-# Adjacent text parts are joined by a line break, as the engine does for models without media.
+# Adjacent text parts are joined by a line break, as the engine does for models without media. The last line ends with a
+# line break and no dash: renderers trim exactly that one, and the white space the original template begins with stays.
 _PRELUDE = """\
 {%- macro quartet_text(text) -%}
 {{- text CLEAN -}}
@@ -38,7 +40,7 @@ _PRELUDE = """\
 {%- else -%}
 {%- set seen = namespace(text=false) -%}
 {%- for part in content -%}
-{%- if part['type'] in TEXT_PARTS -%}
+{%- if part['type'] in TEXT_PARTS and part['text'] is string -%}
 {{- '\\n' if seen.text else '' -}}{{- quartet_text(part['text']) -}}{%- set seen.text = true -%}
 MEDIA
 {%- else -%}
@@ -49,22 +51,28 @@ MEDIA
 {%- endmacro -%}
 {%- set quartet = namespace(messages=[]) -%}
 {%- for message in messages -%}
-{%- if message['content'] is defined and message['content'] is not none -%}
-{%- set quartet.messages = quartet.messages + [dict(message, content=quartet_content(message['content']))] -%}
-{%- else -%}
-{%- set quartet.messages = quartet.messages + [message] -%}
+{%- set quartet.message = dict(message) -%}
+{%- for key, value in message.items() -%}
+{%- if key != 'content' and value is string -%}
+{%- set quartet.message = dict(quartet.message, **{key: quartet_text(value)}) -%}
 {%- endif -%}
 {%- endfor -%}
-{%- set messages = quartet.messages -%}
+{%- if message['content'] is defined and message['content'] is not none -%}
+{%- set quartet.message = dict(quartet.message, content=quartet_content(message['content'])) -%}
+{%- endif -%}
+{%- set quartet.messages = quartet.messages + [quartet.message] -%}
+{%- endfor -%}
+{%- set messages = quartet.messages %}
 """
 _MEDIUM = """\
 {%- elif part['type'] == NAME -%}
 {{- MARKED -}}{%- set seen.text = false -%}
 """
-# For language models that come without a template: plain turns, readable by any of them.
+# For language models that come without a template: plain turns, readable by any of them. The generation prompt does not
+# end with the space: tokenizers join it to the answer's first word.
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}{{ eos_token or '' }}\n"
-    "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}{{ eos_token or '' }}"
+    "{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 
 
@@ -75,7 +83,7 @@ def quote(text: str) -> str:
 
 def neutralised(placeholder: str) -> str:
     """How a placeholder spelled by a user appears to the model: the same characters, kept apart by spaces."""
-    return " ".join((placeholder[:2], placeholder[2:-2], placeholder[-2:])) if len(placeholder) > 4 else " ".join(placeholder)
+    return " ".join((placeholder[:2], placeholder[2:-2], placeholder[-2:]))
 
 
 def chat_template(base: str, config: QuartetConfig) -> str:
@@ -99,18 +107,31 @@ def add_placeholders(tokenizer: PreTrainedTokenizerBase, placeholders: Sequence[
 
 
 def media_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every media part in reading order: `(path, modality, part)`, the path as in `messages[0].content[1]`."""
+    """Every media part in reading order: `(path, modality, part)`, the path as in `messages[0].content[1]`.
+
+    Raises:
+        PromptError: something that is no message, no part or no text where one should be, named by its path.
+    """
     for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise PromptError(f"{where}: expected a mapping with a role, such as {{'role': 'user', 'content': ...}}")
         content = message.get("content")
         if isinstance(content, str) or content is None:
             continue
+        if not isinstance(content, list | tuple):
+            raise PromptError(f"{where}.content: expected a string or a list of parts, got {type(content).__name__}")
         for position, part in enumerate(content):
-            path = f"messages[{index}].content[{position}]"
+            path = f"{where}.content[{position}]"
             kind = part.get("type") if isinstance(part, Mapping) else None
-            if kind in MEDIA_PARTS:
+            if isinstance(kind, str) and kind in MEDIA_PARTS:
                 yield path, MEDIA_PARTS[kind], part
             elif kind not in TEXT_PARTS:
-                raise PromptError(f"{path}: unknown part type {kind!r}; known are {', '.join((*TEXT_PARTS, *MEDIA_PARTS))}")
+                raise PromptError(
+                    f"{path}: unknown part type {kind!r}; known are {', '.join((*TEXT_PARTS, *MEDIA_PARTS))}"
+                )
+            elif not isinstance(part.get("text"), str):
+                raise PromptError(f"{path}.text: expected a string, got {part.get('text')!r}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +148,8 @@ class Prompt:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: QuartetConfig) -> None:
         self.tokenizer = tokenizer
         self.config = config
-        self._repeats = {spec.placeholder_id: spec.tokens for spec in config.modality_specs.values()}
+        self._specs = config.modality_specs
+        self._repeats = {spec.placeholder_id: spec.tokens for spec in self._specs.values()}
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True) -> str:
         """The prompt text, one placeholder per medium.
@@ -135,8 +157,12 @@ class Prompt:
         Raises:
             PromptError: unknown part type, or a conversation the language model's template refuses.
         """
+        for path, modality, _ in media_parts(messages):
+            if modality not in self._specs:
+                raise PromptError(
+                    f"{path}: this model has no {modality} input; it has {', '.join(self._specs) or 'none'}"
+                )
         reduced = [dict(message, content=self._reduce(message.get("content"))) for message in messages]
-        list(media_parts(messages))
         try:
             text = self.tokenizer.apply_chat_template(
                 reduced, tokenize=False, add_generation_prompt=add_generation_prompt
@@ -161,17 +187,11 @@ class Prompt:
             PromptError: no assistant turn, an empty one, or a template whose past turns depend on later ones.
         """
         full = self.render(messages, add_generation_prompt=False)
-        spans = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            if not message.get("content"):
-                raise PromptError(f"messages[{index}]: the assistant turn is empty")
-            before = self.render(messages[:index])
-            after = self.render(messages[: index + 1], add_generation_prompt=False)
-            if not (full.startswith(after) and after.startswith(before)):
-                raise PromptError(f"messages[{index}]: the chat template rewrites earlier turns; it cannot be trained on")
-            spans.append((len(before), len(before) + self._answer_length(after[len(before) :])))
+        spans = [
+            self._answer_span(full, messages, index)
+            for index, message in enumerate(messages)
+            if message["role"] == "assistant"
+        ]
         if not spans:
             raise PromptError("the conversation has no assistant turn to learn from")
         encoded = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
@@ -181,22 +201,50 @@ class Prompt:
             learn = any(low <= start < high for low, high in spans)
             repeats = self._repeats.get(token, 1)
             ids += [token] * repeats
-            labels += [token if learn and repeats == 1 else IGNORE] * repeats
+            labels += [token if learn and token not in self._repeats else IGNORE] * repeats
         return TrainingTokens(ids, labels)
 
-    def _answer_length(self, text: str) -> int:
-        """Characters of `text` up to and including the end token; what the template puts after it is not learned."""
-        end = self.tokenizer.eos_token
-        position = text.rfind(end) if end else -1
-        return position + len(end) if end and position >= 0 else len(text)
+    def _answer_span(self, full: str, messages: Sequence[Mapping[str, Any]], index: int) -> tuple[int, int]:
+        """Where the answer `messages[index]` stands in `full`: after the generation prompt, through its end token.
+
+        What the template puts after the end token is not learned. Some templates close a conversation with a token
+        that the next turn replaces, so what counts is what this turn shares with the whole conversation.
+        """
+        content = messages[index].get("content")
+        texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or []]
+        texts = [self._clean(text).strip() for text in texts]
+        if not any(texts):
+            raise PromptError(f"messages[{index}]: the assistant turn is empty")
+        before = self.render(messages[:index])
+        through = self.render(messages[: index + 1], add_generation_prompt=False)
+        length = next((i for i, (a, b) in enumerate(zip(full, through, strict=False)) if a != b), len(through))
+        shared = full[:length]
+        position = len(before)
+        for text in texts:
+            found = shared.find(text, position)
+            position = found + len(text)
+            if found < 0 or not shared.startswith(before):
+                raise PromptError(
+                    f"messages[{index}]: the chat template rewrites earlier turns; it cannot be trained on"
+                )
+        ends = [shared.find(token, position) + len(token) for token in self._controls if token in shared[position:]]
+        return len(before), min(ends, default=len(shared))
+
+    def _clean(self, text: str) -> str:
+        """What the chat template makes of a text: placeholder spellings neutralised."""
+        for spec in self._specs.values():
+            text = text.replace(spec.placeholder, neutralised(spec.placeholder))
+        return text
+
+    @cached_property
+    def _controls(self) -> list[str]:
+        """Spellings of the tokenizer's control tokens, one of which ends a turn."""
+        tokens = self.tokenizer.added_tokens_decoder.values()
+        return [str(token) for token in tokens if token.special and str(token)]
 
     @staticmethod
     def _reduce(content: Any) -> Any:
         """Parts as the template sees them: text, or the bare name of a modality."""
         if isinstance(content, str) or content is None:
             return content
-        return [
-            {"type": MEDIA_PARTS[part["type"]]} if part.get("type") in MEDIA_PARTS else dict(part)
-            for part in content
-            if isinstance(part, Mapping)
-        ]
+        return [{"type": MEDIA_PARTS[part["type"]]} if part["type"] in MEDIA_PARTS else dict(part) for part in content]

@@ -31,16 +31,25 @@ class QuartetForConditionalGeneration(PreTrainedModel):
 
     config_class = QuartetConfig
     config: QuartetConfig
+    language_model: PreTrainedModel
     base_model_prefix = "language_model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    # Whatever dtype the language model is loaded in.
+    _keep_in_fp32_modules_strict = ["encoders", "projectors"]
+    # Batch-norm step counters, which inference does not read and packed files do not hold.
+    _keys_to_ignore_on_load_missing = [r"num_batches_tracked"]
 
-    def __init__(self, config: QuartetConfig, language_model: nn.Module | None = None) -> None:
+    def __init__(self, config: QuartetConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.language_model = language_model or AutoModelForCausalLM.from_config(config.get_text_config())
-        specs = config.modality_specs
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.get_text_config())
+        self.language_model = language_model
+        self._specs = specs = config.modality_specs
         self.encoders = nn.ModuleDict({name: spec.encoder.build() for name, spec in specs.items()})
-        self.projectors = nn.ModuleDict({name: spec.build_projector(config.hidden_size) for name, spec in specs.items()})
+        self.projectors = nn.ModuleDict(
+            {name: spec.build_projector(config.hidden_size) for name, spec in specs.items()}
+        )
         for parameter in self.encoders.parameters():
             parameter.requires_grad_(False)
         self.post_init()
@@ -69,7 +78,7 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         projector = self.projectors[modality]
         weight = next(projector.parameters())
         tokens: Tensor = projector(features.to(device=weight.device, dtype=weight.dtype))
-        return tokens.to(self.get_input_embeddings().weight.dtype)
+        return tokens.to(self.language_model.dtype)
 
     def embed(self, input_ids: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """Token embeddings `[batch, n, hidden]` with soft tokens at the placeholders, in reading order.
@@ -82,7 +91,10 @@ class QuartetForConditionalGeneration(PreTrainedModel):
             PromptError: the number of placeholders is not the number of soft tokens.
         """
         embeddings: Tensor = self.get_input_embeddings()(input_ids)
-        for name, spec in self.config.modality_specs.items():
+        unknown = sorted(set(features) - set(self._specs))
+        if unknown:
+            raise PromptError(f"this model has no {unknown[0]} input; it has {', '.join(self._specs) or 'none'}")
+        for name, spec in self._specs.items():
             mask = input_ids == spec.placeholder_id
             count = int(mask.sum())
             given = features[name].shape[0] if name in features else 0
@@ -109,13 +121,18 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         for one (`[labelled, vocab]`): the vocabulary is by far the widest layer of a small model.
         """
         embeddings = self.embed(input_ids, features or {})
-        decoder = self.language_model.get_decoder()
-        hidden = decoder(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
         if labels is None:
-            return CausalLMOutput(logits=self._suppress(self.get_output_embeddings()(hidden)))
+            output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+            return CausalLMOutput(logits=self._suppress(output.logits))
         targets = labels[:, 1:]
         wanted = targets != IGNORE
-        logits = self._suppress(self.get_output_embeddings()(hidden[:, :-1][wanted]))
+        # The language model's own forward, because some scale or cap their logits after the output layer.
+        hook = self.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][:, :-1][wanted],))
+        try:
+            output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+        finally:
+            hook.remove()
+        logits = self._suppress(output.logits)
         loss = nn.functional.cross_entropy(logits.float(), targets[wanted])
         return CausalLMOutput(loss=loss, logits=logits)
 
@@ -124,16 +141,17 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         self, input_ids: Sequence[int], features: Mapping[str, Tensor] | None = None, *, max_tokens: int = 32
     ) -> Generation:
         """Greedy answer to one prompt, token by token with a key-value cache: the reference for the server."""
-        decoder, head = self.language_model.get_decoder(), self.get_output_embeddings()
         stops = self._stop_ids()
         embeddings = self.embed(torch.tensor([list(input_ids)], device=self.device), features or {})
         tokens: list[int] = []
         logprobs: list[float] = []
         cache = None
         while len(tokens) < max_tokens:
-            output = decoder(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+            output = self.language_model(
+                inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
             cache = output.past_key_values
-            scores = self._suppress(head(output.last_hidden_state[:, -1])).float().log_softmax(dim=-1)
+            scores = self._suppress(output.logits[:, -1]).float().log_softmax(dim=-1)
             best = int(scores.argmax())
             tokens.append(best)
             logprobs.append(float(scores[0, best]))

@@ -30,6 +30,6 @@ def encoder_config(values: Mapping[str, Any], *, where: str = "encoder") -> Enco
     """
     rest = dict(values)
     family = rest.pop("family", None)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigurationError(f"{where}.family: {family!r} is not one of {', '.join(sorted(FAMILIES))}")
     return from_mapping(FAMILIES[family], rest, where=where)

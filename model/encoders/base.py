@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from model.errors import CheckpointError
 
 # The engine's own limit counts soft tokens, not media: at 4 tokens a medium it would put thousands into one batch.
 MAX_BATCH = 16
@@ -96,17 +99,25 @@ def encode(module: nn.Module, inputs: Sequence[Tensor], max_batch: int = MAX_BAT
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from `.safetensors`, `.pth`, `.pt` or a directory holding one, without running its code."""
-    from safetensors.torch import load_file
+    """Read a state dict from `.safetensors`, `.pth`, `.pt`, `.bin` or a directory of them, without running its code.
 
+    Raises:
+        CheckpointError: no weights there, or not in one of these formats.
+    """
     if path.is_dir():
-        state: dict[str, Tensor] = {}
         shards = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
-        for shard in shards:
-            state.update(load_state(shard))
-        return state
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # OpenAI's Whisper files wrap the tensors together with their dimensions.
-    return dict(loaded.get("model_state_dict", loaded))
+        if not shards:
+            raise CheckpointError(f"{path} holds neither *.safetensors nor pytorch_model*.bin")
+        return {name: tensor for shard in shards for name, tensor in load_state(shard).items()}
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # OpenAI's Whisper files wrap the tensors together with their dimensions.
+        state = dict(loaded.get("model_state_dict", loaded))
+    # Damaged files end in many kinds of errors, pickles that ask to run code among them.
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a readable file of weights ({type(error).__name__}: {error})") from None
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise CheckpointError(f"{path}: not a plain state dict; save the module's state_dict()")
+    return state

@@ -1,6 +1,7 @@
 """CLIP's vision tower (OpenAI, MIT) through transformers: one pooled vector per picture."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from PIL import Image
@@ -9,7 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from model.encoders.base import EncoderConfig
 from model.encoders.images import centre_crop, resize_short_side, to_tensor
-from model.encoders.tower import PooledTower, tower_names
+from model.encoders.tower import PooledTower, tower_names, vision_config
 
 # CLIP's published channel statistics, on 0..255.
 PIXEL_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
@@ -36,10 +37,13 @@ class ClipConfig(EncoderConfig):
     )
     """Fields of transformers' `CLIPVisionConfig`."""
 
-    @property
+    def __post_init__(self) -> None:
+        _ = self.hf_config
+
+    @cached_property
     def hf_config(self) -> CLIPVisionConfig:
         """The transformers configuration."""
-        return CLIPVisionConfig(**self.config)
+        return vision_config(CLIPVisionConfig, self.config)
 
     @property
     def dim(self) -> int:

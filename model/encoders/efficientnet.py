@@ -37,7 +37,7 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
-BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
+BATCH_NORM_EPS = 1e-3
 # Pixels are scaled to about -1..1 as in the release: (x - 127) / 128.
 PIXEL_MEAN, PIXEL_STD = (127.0,) * 3, (128.0,) * 3
 CROP_FRACTION = 0.875
@@ -107,7 +107,7 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         width, depth, _ = VARIANTS[variant]
         self._conv_stem = SameConv2d(3, STEM_CHANNELS, 3, stride=2)
-        self._bn0 = nn.BatchNorm2d(STEM_CHANNELS, **BATCH_NORM)
+        self._bn0 = nn.BatchNorm2d(STEM_CHANNELS, eps=BATCH_NORM_EPS)
         blocks: list[nn.Module] = []
         channels = STEM_CHANNELS
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(STAGES):
@@ -119,7 +119,7 @@ class EfficientNetLite(nn.Module):
                 channels = out
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = SameConv2d(channels, HEAD_CHANNELS, 1)
-        self._bn1 = nn.BatchNorm2d(HEAD_CHANNELS, **BATCH_NORM)
+        self._bn1 = nn.BatchNorm2d(HEAD_CHANNELS, eps=BATCH_NORM_EPS)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pooled channels of each picture."""
@@ -140,11 +140,11 @@ class InvertedResidual(nn.Module):
         self.expands = expansion != 1
         if self.expands:
             self._expand_conv = SameConv2d(channels, hidden, 1)
-            self._bn0 = nn.BatchNorm2d(hidden, **BATCH_NORM)
+            self._bn0 = nn.BatchNorm2d(hidden, eps=BATCH_NORM_EPS)
         self._depthwise_conv = SameConv2d(hidden, hidden, kernel, stride=stride, groups=hidden)
-        self._bn1 = nn.BatchNorm2d(hidden, **BATCH_NORM)
+        self._bn1 = nn.BatchNorm2d(hidden, eps=BATCH_NORM_EPS)
         self._project_conv = SameConv2d(hidden, out, 1)
-        self._bn2 = nn.BatchNorm2d(out, **BATCH_NORM)
+        self._bn2 = nn.BatchNorm2d(out, eps=BATCH_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, channels, h, w] -> [batch, out, h/stride, w/stride]`."""

@@ -1,6 +1,7 @@
 """SigLIP's vision tower (Google, Apache-2.0) through transformers: one pooled vector per picture."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from PIL import Image
@@ -9,7 +10,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from model.encoders.base import EncoderConfig
 from model.encoders.images import to_tensor
-from model.encoders.tower import PooledTower, tower_names
+from model.encoders.tower import PooledTower, tower_names, vision_config
 
 # SigLIP maps 0..255 to -1..1.
 PIXEL_MEAN, PIXEL_STD = (127.5,) * 3, (127.5,) * 3
@@ -35,10 +36,13 @@ class SiglipConfig(EncoderConfig):
     )
     """Fields of transformers' `SiglipVisionConfig`."""
 
-    @property
+    def __post_init__(self) -> None:
+        _ = self.hf_config
+
+    @cached_property
     def hf_config(self) -> SiglipVisionConfig:
         """The transformers configuration."""
-        return SiglipVisionConfig(**self.config)
+        return vision_config(SiglipVisionConfig, self.config)
 
     @property
     def dim(self) -> int:
@@ -51,7 +55,7 @@ class SiglipConfig(EncoderConfig):
         return 1
 
     def preprocess(self, medium: Image.Image) -> Tensor:
-        """RGB picture -> `[3, size, size]`: squeezed to the square (bicubic, as SigLIP was trained), scaled to -1..1."""
+        """RGB picture -> `[3, size, size]`: squeezed to the square as SigLIP was trained (bicubic), scaled to -1..1."""
         size = int(self.hf_config.image_size)
         resized = medium.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
         return to_tensor(resized, PIXEL_MEAN, PIXEL_STD)

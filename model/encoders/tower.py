@@ -1,9 +1,44 @@
 """A transformers vision tower as an encoder: pooling, and the many spellings of its tensor names."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from model.errors import ConfigurationError
+from model.fields import check_range
+
+C = TypeVar("C", bound=PreTrainedConfig)
 
 # Whole models carry a text tower and a similarity head beside the vision tower; none of them is ours to load.
 OTHER_PARTS = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+
+
+def vision_config(cls: type[C], values: Mapping[str, Any]) -> C:
+    """A transformers configuration from checked values; transformers itself takes unknown keys without a word.
+
+    Raises:
+        ConfigurationError: unknown key, wrong type, or sizes that do not divide.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigurationError(f"config: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(known))}")
+    try:
+        config = cls(**values)
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"config: {error}") from None
+    check_range("config.image_size", config.image_size, 1, 4096)
+    check_range("config.patch_size", config.patch_size, 1, config.image_size)
+    if config.hidden_size % config.num_attention_heads:
+        raise ConfigurationError(
+            f"config.hidden_size: {config.hidden_size} is not a multiple of num_attention_heads "
+            f"({config.num_attention_heads})"
+        )
+    return config
 
 
 class PooledTower(nn.Module):

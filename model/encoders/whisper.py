@@ -4,6 +4,7 @@ The published pipeline pads every sound to 30 s, and a mean over 1500 mostly sil
 log-mel frames of the sound alone pass through the encoder (the position table is cut to length) and are averaged.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -67,6 +68,10 @@ class WhisperConfig(EncoderConfig):
         check_range("max_positions", self.max_positions, 8, 1500)
         if self.d_model % self.heads:
             raise ConfigurationError(f"d_model: {self.d_model} is not a multiple of heads ({self.heads})")
+        known = {item.name for item in dataclasses.fields(HFWhisperConfig)} - set(self._own_fields())
+        unknown = sorted(set(self.extra) - known)
+        if unknown:
+            raise ConfigurationError(f"extra: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(known))}")
 
     @property
     def dim(self) -> int:
@@ -87,7 +92,8 @@ class WhisperConfig(EncoderConfig):
         """Refuse a sound longer than `max_seconds`; it is never cut silently."""
         if medium.seconds > self.max_seconds + 1e-3:
             raise MediaLimitError(
-                f"the sound lasts {medium.seconds:.1f} s, this model hears at most {self.max_seconds:g} s; send a shorter one"
+                f"the sound lasts {medium.seconds:.1f} s, this model hears at most {self.max_seconds:g} s; "
+                "send a shorter one"
             )
 
     def preprocess(self, medium: Sound) -> Tensor:
@@ -113,17 +119,7 @@ class WhisperConfig(EncoderConfig):
 
     def build(self) -> nn.Module:
         """The encoder with mean pooling."""
-        return PooledWhisper(
-            HFWhisperConfig(
-                d_model=self.d_model,
-                encoder_layers=self.layers,
-                encoder_attention_heads=self.heads,
-                encoder_ffn_dim=self.ffn_dim,
-                num_mel_bins=self.mel_bins,
-                max_source_positions=self.max_positions,
-                **self.extra,
-            )
-        )
+        return PooledWhisper(HFWhisperConfig(**self._own_fields(), **self.extra))
 
     def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Accept OpenAI's, transformers' full-model and transformers' encoder names; the decoder is left out."""
@@ -136,6 +132,17 @@ class WhisperConfig(EncoderConfig):
                 stripped = stripped.replace(old, new)
             renamed[f"encoder.{stripped}"] = tensor.float()
         return renamed
+
+    def _own_fields(self) -> dict[str, int]:
+        """Our fields under transformers' names."""
+        return {
+            "d_model": self.d_model,
+            "encoder_layers": self.layers,
+            "encoder_attention_heads": self.heads,
+            "encoder_ffn_dim": self.ffn_dim,
+            "num_mel_bins": self.mel_bins,
+            "max_source_positions": self.max_positions,
+        }
 
 
 class PooledWhisper(nn.Module):

@@ -24,6 +24,6 @@ def projector_config(values: Mapping[str, Any], *, where: str = "projector") -> 
     """
     rest = dict(values)
     kind = rest.pop("type", None)
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise ConfigurationError(f"{where}.type: {kind!r} is not one of {', '.join(sorted(TYPES))}")
     return from_mapping(TYPES[kind], rest, where=where)

@@ -60,12 +60,17 @@ class MlpConfig(ProjectorConfig):
     def build(self, *, dim: int, length: int | None, hidden_size: int) -> Projector:
         """The module; features must be pooled."""
         if length != 1:
-            raise ConfigurationError(f"type: mlp takes pooled features of length 1, the encoder gives {length or 'varying'}")
+            raise ConfigurationError(
+                f"type: mlp takes pooled features of length 1, the encoder gives {length or 'varying'}"
+            )
         return Mlp(self, dim, sum(self.groups) or self.hidden_size or hidden_size, hidden_size)
 
 
 class Mlp(Projector):
     """`[batch, 1, dim] -> [batch, tokens, llm_hidden]`."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, config: MlpConfig, dim: int, hidden: int, llm_hidden: int) -> None:
         super().__init__()
