@@ -50,6 +50,8 @@ class MlpConfig(ProjectorConfig):
             check_range("hidden_size", self.hidden_size, 1, 1 << 17)
         if self.residual_rank is not None:
             check_range("residual_rank", self.residual_rank, 1, 1 << 17)
+        if self.residual_rank is not None and not self.residual:
+            raise ConfigurationError(f"residual_rank: {self.residual_rank} goes with residual: true")
         if bool(self.groups) != (self.activation == "softmax"):
             raise ConfigurationError(f"groups: {self.groups} goes with activation softmax, not {self.activation}")
         if any(not isinstance(size, int) or size < 2 for size in self.groups):
