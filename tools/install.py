@@ -28,8 +28,9 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # What the processes of the server import when they start. Wheels come without bytecode, and these three processes
 # would compile the same files at the same time; everything else is compiled when it is first imported.
 COMPILED = (
-    "aiohttp", "fastapi", "huggingface_hub", "networkx", "numpy", "openai", "opentelemetry", "pandas", "prometheus_client",
-    "pydantic", "rich", "scipy", "sklearn", "starlette", "sympy", "torch", "transformers", "typer", "vllm",
+    "aiohttp", "fastapi", "huggingface_hub", "networkx", "numpy", "openai", "opentelemetry", "pandas",
+    "prometheus_client", "pydantic", "rich", "scipy", "sklearn", "starlette", "sympy", "torch", "transformers",
+    "typer", "vllm",
 )  # fmt: skip
 NOT_COMPILED = "/(tests?|testing)/|transformers/models/|vllm/model_executor/models/|vllm/models/"
 
@@ -86,9 +87,7 @@ def requirement(lock: Path, name: str) -> str:
     """Returns the lines of `lock` that pin the package `name`; empty when it is not in the lock."""
     lines: list[str] = []
     for line in lock.read_text().splitlines():
-        if line.startswith(f"{name}=="):
-            lines.append(line)
-        elif lines and lines[-1].endswith("\\"):
+        if line.startswith(f"{name}==") or (lines and lines[-1].endswith("\\")):
             lines.append(line)
     return "\n".join(lines)
 

@@ -26,17 +26,16 @@ TORCH_HASHES = REQUIREMENTS / "torch-cpu.sha256"
 # name: (arguments of `uv pip compile`, what a reader must know)
 LOCKS = {
     "cpu": (
-        ["pyproject.toml", "--extra=cpu", "--extra=train", "--extra=dev", "--universal", "--python-version=3.11"]
-        + ["--excludes=requirements/cpu.exclude"],
+        "pyproject.toml --extra=cpu --extra=train --extra=dev --universal --python-version=3.11 "
+        "--excludes=requirements/cpu.exclude",
         "CPU: engine, training and development tools. Installed and tested on Linux x86_64, Python 3.11.",
     ),
     "gpu": (
-        ["pyproject.toml", "--extra=gpu", "--extra=train", "--python-version=3.11"]
-        + ["--python-platform=x86_64-manylinux_2_28"],
+        "pyproject.toml --extra=gpu --extra=train --python-version=3.11 --python-platform=x86_64-manylinux_2_28",
         "CUDA GPU: engine and training, Linux x86_64, Python 3.11. Resolved, never installed: no GPU at hand.",
     ),
     "installer": (
-        ["requirements/installer.in", "--universal", "--python-version=3.11"],
+        "requirements/installer.in --universal --python-version=3.11",
         "The program that installs the other lock files.",
     ),
 }
@@ -45,8 +44,8 @@ LOCKS = {
 def with_torch_hashes(lock: str) -> str:
     """Gives the pin of torch's CPU build the hashes of all its wheels.
 
-    The resolver sees only the wheels of the place it asked, often the one for this machine. requirements/torch-cpu.sha256
-    holds the published hashes for Python 3.11 to 3.14 on x86_64 and aarch64.
+    The resolver sees only the wheels of the place it asked, often the one for this machine. The published hashes for
+    Python 3.11 to 3.14 on x86_64 and aarch64 are in requirements/torch-cpu.sha256.
 
     Raises:
         SystemExit: the list is for another version of torch, or disagrees with the wheel that was seen.
@@ -77,13 +76,20 @@ def resolve(name: str, upgrade: bool) -> None:
     if translated is None:
         raise SystemExit("pip is configured with something uv has no counterpart for (proxy, client certificate, ...)")
     places, environment = translated
+    # A local mirror holds only the files of its own machine, and its hashes would be all that the lock accepts.
+    places = [word for word in places if not word.startswith("--index=file:")]
     if name == "gpu":  # a folder with the CPU build of torch would win over PyPI's CUDA build
-        places = [part for flag, part in zip(places[::2], places[1::2], strict=True) if flag != "--find-links"
-                  for part in (flag, part)]  # fmt: skip
+        places = [word for word in places if not word.startswith("--find-links=")]
     arguments, note = LOCKS[name]
     target = REQUIREMENTS / f"{name}.lock"
     command = [Path(sys.executable).parent / "uv", "pip", "compile", "--quiet", "--no-header", "--generate-hashes"]
-    command += [*arguments, *places, "--output-file", target.relative_to(ROOT), *(["--upgrade"] if upgrade else [])]
+    command += [
+        *arguments.split(),
+        *places,
+        "--output-file",
+        target.relative_to(ROOT),
+        *(["--upgrade"] if upgrade else []),
+    ]
     if subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode:
         raise SystemExit(f"{target.name}: no solution, see above")
     body = re.sub(r" \(.*?pyproject\.toml\)", "", target.read_text())  # no machine's paths

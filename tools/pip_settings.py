@@ -29,9 +29,7 @@ def read_pip_settings(python: Path) -> dict[str, str]:
     Raises:
         subprocess.CalledProcessError: pip cannot read its own configuration.
     """
-    listing = subprocess.run(
-        [python, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
-    ).stdout
+    listing = subprocess.run([python, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True).stdout
     found: dict[str, dict[str, str]] = {scope: {} for scope in SCOPES}
     for line in listing.splitlines():
         key, _, value = line.partition("=")
@@ -51,22 +49,22 @@ def uv_settings(settings: dict[str, str]) -> tuple[list[str], dict[str, str]] | 
     environment: dict[str, str] = {}
     for name, value in settings.items():
         if name == "index-url":
-            arguments += ["--default-index", value]
+            arguments.append(f"--default-index={value}")
         elif name == "extra-index-url":
             for url in value.split():
-                arguments += ["--index", url]
+                arguments.append(f"--index={url}")
         elif name == "find-links":
             for place in value.split():
-                arguments += ["--find-links", place]
+                arguments.append(f"--find-links={place}")
         elif name == "no-index":
             if value.lower() in {"1", "true", "yes", "on"}:
                 arguments.append("--no-index")
         elif name == "trusted-host":
             for host in value.split():
-                arguments += ["--allow-insecure-host", host]
+                arguments.append(f"--allow-insecure-host={host}")
         elif name == "cert":
             environment["SSL_CERT_FILE"] = value
         elif name not in HARMLESS:
             return None
     # Every index is asked for every package, as pip does. The hashes in the lock decide what is accepted.
-    return [*arguments, "--index-strategy", "unsafe-best-match"], environment
+    return [*arguments, "--index-strategy=unsafe-best-match"], environment
