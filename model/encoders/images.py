@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def resize_short_side(image: Image.Image, size: int) -> Image.Image:
-    """Bicubic resize so that the shorter side is `size` pixels, keeping the aspect ratio."""
+    """Bicubic resize so that the shorter side is `size` pixels; the longer one is rounded down, as published."""
     width, height = image.size
-    scale = size / min(width, height)
     # A 1x5000 strip must not become 224x1120000: crop the long side first to what can survive the centre crop.
     if max(width, height) > 8 * min(width, height):
         image = centre_crop(image, 8 * min(width, height))
         width, height = image.size
-    return image.resize((max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BICUBIC)
+    short = min(width, height)
+    return image.resize((width * size // short, height * size // short), Image.Resampling.BICUBIC)
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
