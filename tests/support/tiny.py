@@ -70,7 +70,6 @@ _VISION = {
     "num_attention_heads": 2,
     "image_size": 32,
     "patch_size": 8,
-    "initializer_range": 0.3,
 }
 ENCODERS: dict[str, dict[str, Any]] = {
     "clip": {"family": "clip", "config": _VISION},

@@ -1,0 +1,87 @@
+"""From `quartet serve` to a running server: check the checkpoint, then become vLLM's own API server.
+
+Two steps, because some of what the engine reads from the environment must be there before the process starts:
+
+1. `launch` (light: no torch) makes the environment and replaces the process by step 2.
+2. `main` (`python -m server.launcher`) opens and assembles the checkpoint, refuses one whose parts do not fit with a
+   single line and exit status 1, and calls vLLM's own server with its flags. The engine's processes import this module
+   again, so nothing heavy may be imported at its top.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from model.errors import CheckpointError, QuartetError
+from server.settings import ServerSettings
+
+REFUSED = 1
+
+
+def launch(settings: ServerSettings, extra: Sequence[str] = ()) -> NoReturn:
+    """Replace this process by the server; `extra` are further flags of vLLM, which win over ours."""
+    os.execve(sys.executable, command(settings, extra), settings.environment(os.environ))
+
+
+def command(settings: ServerSettings, extra: Sequence[str] = ()) -> list[str]:
+    """The command of step 2."""
+    return [sys.executable, "-m", "server.launcher", json.dumps(dataclasses.asdict(settings)), *extra]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check, assemble, serve."""
+    settings = ServerSettings(**json.loads(arguments[0]))
+    try:
+        flags = prepare(settings)
+    except QuartetError as error:
+        print(f"quartet serve: {error}", file=sys.stderr)
+        raise SystemExit(REFUSED) from None
+    sys.argv = ["quartet serve", *flags, *arguments[1:]]
+    from vllm.entrypoints.launchers.api_server.entry import main as serve
+
+    serve()
+
+
+def prepare(settings: ServerSettings) -> list[str]:
+    """Assemble the model's directory and choose vLLM's flags.
+
+    Raises:
+        QuartetError: the model is missing, its parts cannot be fetched or do not fit each other.
+    """
+    from model.assembly import assemble
+    from model.configuration import QuartetConfig
+
+    directory = assemble(find(settings.model))
+    config = QuartetConfig.from_pretrained(directory)
+    tokens = {name: spec.tokens for name, spec in config.modality_specs.items()}
+    context = int(getattr(config.get_text_config(), "max_position_embeddings", 4096))
+    return ["--model", str(directory), *settings.flags(tokens, context)]
+
+
+def find(model: str) -> Path:
+    """The directory `model` names: a local one, or a snapshot of a repository on the hub.
+
+    Raises:
+        CheckpointError: neither a directory nor a repository that can be downloaded.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise CheckpointError(f"{model} is not a directory; give a checkpoint's directory or org/name on the hub")
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(f"{model}: neither a local directory nor on the hub ({type(error).__name__})") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
