@@ -50,7 +50,7 @@ FLITE = {"train": ("kal16", "awb", "rms"), "test": ("slt",)}
 _FLITE_SHARE = 0.15
 
 #: clips per text: task -> (train, test)
-CLIPS = {
+CLIPS: dict[str, tuple[int, int]] = {
     "digits-en": (240, 24),
     "digits-ms": (80, 20),
     "words-en": (28, 4),
@@ -58,7 +58,7 @@ CLIPS = {
     "commands-en": (24, 10),
     "commands-ms": (24, 10),
 }
-_TEXTS = {"digits": DIGITS, "words": WORDS, "commands": COMMANDS}
+_TEXTS: dict[str, dict[str, tuple[str, ...]]] = {"digits": DIGITS, "words": WORDS, "commands": COMMANDS}
 _LICENCE = "CC0-1.0"
 
 

@@ -6,7 +6,7 @@ them are among the spoken words too, so that a word can be compared with a pictu
 
 from __future__ import annotations
 
-DIGITS = {
+DIGITS: dict[str, tuple[str, ...]] = {
     "en": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "ms": ("kosong", "sifar", "satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "lapan", "sembilan"),
 }
@@ -95,12 +95,12 @@ _PAIRED = (
 )  # fmt: skip
 _UNSPOKEN = {"sheep", "whale", "rooster", "owl", "cactus", "drum", "rose", "grapes"}  # leaves 56 things to say
 
-WORDS = {
+WORDS: dict[str, tuple[str, ...]] = {
     "en": tuple(name for name in THINGS if name not in _UNSPOKEN) + _MORE_EN,
     "ms": tuple(THINGS[name][0] for name in _PAIRED) + _MORE_MS,
 }
 
-COMMANDS = {
+COMMANDS: dict[str, tuple[str, ...]] = {
     "en": (
         "turn on the light", "turn off the light", "open the door", "close the window", "play some music",
         "stop the music", "set a timer", "call my mother", "send a message", "take a picture", "read the news",
@@ -110,7 +110,7 @@ COMMANDS = {
     "ms": (
         "buka lampu", "tutup lampu", "buka pintu", "tutup tingkap", "mainkan muzik", "hentikan muzik",
         "pasang penggera", "telefon ibu", "hantar mesej", "ambil gambar", "baca berita", "balik semula",
-        "pukul berapa sekarang",         "ceritakan jenaka", "kuatkan suara", "perlahankan suara", "hidupkan kereta", "kunci pintu", "tunjukkan peta",
-        "selamat malam",
+        "pukul berapa sekarang", "ceritakan jenaka", "kuatkan suara", "perlahankan suara", "hidupkan kereta",
+        "kunci pintu", "tunjukkan peta", "selamat malam",
     ),
 }  # fmt: skip
