@@ -57,14 +57,6 @@ class BuildReport:
         return "\n".join(lines)
 
 
-def cache_directory() -> Path:
-    """Where downloaded packages are kept: ``$QUARTET_CACHE`` or the user's cache directory."""
-    base = os.environ.get("QUARTET_CACHE")
-    if base:
-        return Path(base) / "packages"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quartet" / "packages"
-
-
 def build(
     output: Path,
     *,
@@ -80,7 +72,7 @@ def build(
         sources: names to build (see ``SOURCES``), by default all. ``dialogs`` needs those it is composed from.
         limit: at most so many training samples per source, and as many test samples; the tasks keep equal shares.
         seed: another seed gives another corpus of the same kind.
-        cache: where downloaded packages are kept; by default ``cache_directory()``.
+        cache: where downloaded packages are kept; by default in the user's cache (``$QUARTET_CACHE``).
 
     Raises:
         ValueError: an unknown source or an impossible limit.
@@ -92,7 +84,11 @@ def build(
     if limit is not None and limit < 1:
         raise ValueError(f"limit: must be at least 1, got {limit}")
     output.mkdir(parents=True, exist_ok=True)
-    context = Context(output=output, cache=cache or cache_directory(), seed=seed)
+    if cache is None:
+        from model.sources import cache_directory  # not at the top: naming the sources must stay cheap
+
+        cache = cache_directory() / "packages"
+    context = Context(output=output, cache=cache, seed=seed)
     return BuildReport(output=output, sources={name: _source(name, context, limit) for name in names})
 
 
