@@ -110,7 +110,7 @@ def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
 
     _check_bytes(data, limits, "sound")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Bytes(data)) as file:
             # The length in an MP3 file is a guess of the decoder; a streamed file may not know its own.
             promised = file.frames if file.format != "MP3" and file.frames < 2**60 else None
             rate, channels = file.samplerate, file.channels
@@ -200,6 +200,16 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:
         return image
+
+
+class _Bytes(io.BytesIO):
+    """Bytes whose position stays inside them: hostile headers send libsndfile anywhere, and Python would only log it."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move as far as possible."""
+        size = self.getbuffer().nbytes
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: size}[whence]
+        return super().seek(min(max(start + offset, 0), size))
 
 
 def _read_mono(file: "soundfile.SoundFile", most: int) -> npt.NDArray[np.float32]:
