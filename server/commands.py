@@ -7,7 +7,8 @@ import typer
 
 def serve(
     model: Annotated[
-        str | None, typer.Option(help="Checkpoint directory (also packed) or org/name on the hub. [default: the demo model]")
+        str | None,
+        typer.Option(help="Checkpoint directory or org/name on the hub. [default: the demo model]"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,

@@ -11,7 +11,13 @@ from typing import Any
 from model.prompt import MEDIA_PARTS, TEXT_PARTS
 
 # Part types the engine parses although no request to this server may hold them.
-FOREIGN_PARTS = {"video_url": "video", "video_embeds": "video", "image_embeds": None, "audio_embeds": None, "image_pil": None}
+FOREIGN_PARTS = {
+    "video_url": "video",
+    "video_embeds": "video",
+    "image_embeds": None,
+    "audio_embeds": None,
+    "image_pil": None,
+}
 OTHER_TEXT = ("refusal", "thinking", "tool_reference")
 KNOWN = ("text", "image_url", "input_audio", "audio_url")
 

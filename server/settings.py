@@ -102,6 +102,9 @@ class ServerSettings:
         if self.on_cpu:
             preferred |= {
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                # The worker inside the engine's process: one interpreter with torch less to start and to keep. Threads
+                # are not bound to cores, which is what vLLM would need a process of its own for.
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 # Arenas per thread cost hundreds of megabytes and gain nothing here.
                 "MALLOC_ARENA_MAX": "2",
                 "VLLM_LOGGING_LEVEL": "INFO",
@@ -110,7 +113,7 @@ class ServerSettings:
         return preferred | dict(base) | wanted
 
     def flags(self, modalities: Mapping[str, int], context: int) -> list[str]:
-        """vLLM's command-line flags, without the model.
+        """VLLM's command-line flags, without the model.
 
         Args:
             modalities: soft tokens per medium by modality.
@@ -135,8 +138,6 @@ class ServerSettings:
                 "--max-num-seqs": "16",
                 "--max-num-batched-tokens": str(max(2048, min(length, 8192))),
                 "--mm-processor-cache-gb": "0.25",
-                # The worker inside the engine's process: one interpreter with torch less to start and to keep.
-                "--distributed-executor-backend": "uni",
             }
             # Compiling takes minutes on a CPU and gains little for small models.
             switches.append("--enforce-eager")

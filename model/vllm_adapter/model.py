@@ -48,6 +48,13 @@ class QuartetForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP,
     # Left empty, vLLM takes the wrapped language model's.
     packed_modules_mapping: dict[str, list[str]] = {}
 
+    # vLLM's base classes are opaque to the type checker, which would take these for tensors.
+    _mark_tower_model: Any
+    _mark_language_model: Any
+    make_empty_intermediate_tensors: Any
+    language_model: Any
+    suppressed_token_ids: Tensor
+
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         config: QuartetConfig = vllm_config.model_config.hf_config

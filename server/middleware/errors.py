@@ -21,7 +21,9 @@ logger = logging.getLogger("server.errors")
 # Larger requests are answered all the same, only without the path of the part.
 MAX_KEPT_BYTES = 256 * 1024 * 1024
 _NTH_MEDIUM = re.compile(r"([a-z]+)\[(\d+)\]")
-_CONTEXT = re.compile(r"maximum (?:context|model|input) length|maximum number of .*tokens|longer than the maximum", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"maximum (?:context|model|input) length|maximum number of .*tokens|longer than the maximum", re.IGNORECASE
+)
 # How FastAPI's validation errors are printed by vLLM: {'loc': 'body.messages', 'msg': '...', ...}
 _REASON = re.compile(r"""['"]msg['"]: (['"])(.*?)\1""")
 
@@ -131,9 +133,9 @@ def explain(request: Mapping[str, Any], failed: Failures, message: str, param: s
                 error = failed[part.url]
                 return _about(part, str(error), error.code)
     if param and (match := _NTH_MEDIUM.fullmatch(param)):
-        part = nth(request, match[1], int(match[2]))
-        if part is not None:
-            return _about(part, message, _limit_code(message))
+        medium = nth(request, match[1], int(match[2]))
+        if medium is not None:
+            return _about(medium, message, _limit_code(message))
     for part in listed:
         if part.problem:
             return _about(part, part.problem, "invalid_part")

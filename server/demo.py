@@ -1,0 +1,154 @@
+"""`make demo`: start the demo model's server, ask it about a real picture and a real sound, leave it running.
+
+    python -m server.demo [--model DIR] [--port 8000] [--once] [-- further flags of vLLM]
+
+Prints question and answer, then waits for Ctrl-C; `--once` stops the server after the answer. The server's own log goes
+to a file, which is shown when it fails to start.
+"""
+
+import argparse
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from server.settings import DEMO_MODEL, ServerSettings
+
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+# A line of the log -> how far the start is, and what it is doing then.
+STAGES = (
+    ("", 0.0, "checking the model"),
+    ("Resolved architecture", 0.35, "starting the engine"),
+    ("Initializing a V1 LLM engine", 0.65, "loading weights"),
+    ("init engine", 0.85, "opening the API"),
+    ("Application startup complete", 1.0, "ready"),
+)
+PATIENCE = 600.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status is 0 when a question was answered."""
+    parser = argparse.ArgumentParser(prog="python -m server.demo", description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default=str(DEMO_MODEL), help="checkpoint directory [default: the demo model]")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")), help="port to listen on")
+    parser.add_argument("--once", action="store_true", help="stop after the answer")
+    parser.add_argument("flags", nargs="*", help="after --, further flags of vLLM's server")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    settings = ServerSettings(model=options.model, port=options.port)
+    if _answers(settings):
+        console.print(f"Port {settings.port} is in use; choose another one: make demo PORT=8001")
+        return 1
+    with tempfile.NamedTemporaryFile("w+", prefix="quartet-", suffix=".log") as log:
+        server = start(settings, options.flags, Path(log.name))
+        try:
+            if not wait(server, settings, Path(log.name), console):
+                console.print(Path(log.name).read_text(errors="replace")[-4000:], markup=False)
+                return 1
+            ask(settings, console)
+            if not options.once:
+                console.print(f"\nThe server stays at http://{settings.host}:{settings.port}/v1 until Ctrl-C.")
+                console.print(
+                    f"Talk to it in another terminal: quartet chat --url http://{settings.host}:{settings.port}/v1"
+                )
+                server.wait()
+        except KeyboardInterrupt:
+            console.print("\nStopping the server.")
+        finally:
+            stop(server)
+    return 0
+
+
+def start(settings: ServerSettings, flags: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the server's process, its output in `log`; in a group of its own, so that Ctrl-C reaches us first."""
+    from server.launcher import command
+
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command(settings, flags),
+            env=settings.environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait(server: subprocess.Popen[bytes], settings: ServerSettings, log: Path, console: Console) -> bool:
+    """Show the progress of the start until the server answers; False when it ended or took too long."""
+    deadline = time.monotonic() + PATIENCE
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(STAGES[0][2], total=1.0)
+        while time.monotonic() < deadline and server.poll() is None:
+            text = log.read_text(errors="replace")
+            _, done, doing = [stage for stage in STAGES if stage[0] in text][-1]
+            progress.update(task, completed=done, description=f"Starting the server: {doing}")
+            if done == 1.0 and _answers(settings):
+                return True
+            time.sleep(0.2)
+    return False
+
+
+def ask(settings: ServerSettings, console: Console) -> str:
+    """One chat with a picture and a sound, through the official client; prints and returns the answer."""
+    from openai import OpenAI
+
+    from server.chat import part
+
+    client = OpenAI(base_url=f"http://{settings.host}:{settings.port}/v1", api_key="none", max_retries=0)
+    picture, sound = EXAMPLES / "cat.png", EXAMPLES / "seven.wav"
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": "What is in the picture? "},
+        part(picture),
+        {"type": "text", "text": " Which number do you hear? "},
+        part(sound),
+    ]
+    console.print("\n[bold]Question[/bold]  ", end="")
+    console.print(" ".join(str(item.get("text", "(picture or sound)")).strip() for item in content), markup=False)
+    console.print(f"          {picture.name} and {sound.name} from {EXAMPLES}", style="dim", markup=False)
+    answer = client.chat.completions.create(
+        model=client.models.list().data[0].id,
+        messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
+        max_tokens=48,
+        temperature=0,
+    )
+    text = answer.choices[0].message.content or ""
+    console.print("[bold]Answer[/bold]    ", end="")
+    console.print(text.strip(), markup=False)
+    return text
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its engine."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _answers(settings: ServerSettings) -> bool:
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
