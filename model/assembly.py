@@ -10,10 +10,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from model.checkpoint import PROVENANCE, Checkpoint
+from model.checkpoint import PROVENANCE, Checkpoint, compare
+from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.llm import load_llm, pad_embeddings
 from model.sources import cache_directory
@@ -35,6 +38,7 @@ def assemble(directory: Path) -> Path:
         CheckpointError, SourceError, ConfigurationError: the parts are missing or do not fit, named.
     """
     if is_packed(directory):
+        check_packed(directory)
         return directory
     checkpoint = Checkpoint.open(directory)
     target = cache_directory() / "assembled" / _fingerprint(checkpoint)
@@ -44,6 +48,42 @@ def assemble(directory: Path) -> Path:
     if not target.is_dir():
         _write(checkpoint, target, link=checkpoint.adapter is None)
     return target
+
+
+def check_packed(directory: Path) -> None:
+    """Check that the encoders and projectors in a packed directory are those its configuration asks for.
+
+    Reads shapes only, so it takes a moment however large the model is.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; named.
+        ConfigurationError: an impossible field in `config.json`.
+    """
+    config = QuartetConfig.from_pretrained(directory)
+    with torch.device("meta"):
+        model = nn.ModuleDict(
+            {
+                "encoders": nn.ModuleDict({name: s.encoder.build() for name, s in config.modality_specs.items()}),
+                "projectors": nn.ModuleDict(
+                    {name: s.build_projector(config.hidden_size) for name, s in config.modality_specs.items()}
+                ),
+            }
+        )
+    shapes = tensor_shapes(directory, (ENCODERS_PREFIX, PROJECTORS_PREFIX))
+    compare(shapes, model.state_dict(), str(directory))
+
+
+def tensor_shapes(directory: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors without data for every name in the directory's safetensors files that starts with one of `prefixes`."""
+    shapes: dict[str, Tensor] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118  not a mapping
+                shapes |= {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    return shapes
 
 
 def pack(directory: Path, output: Path) -> Path:

@@ -153,8 +153,8 @@ class Checkpoint:
         spec = self.config.modality_specs[modality]
         state = {name: t.float() for name, t in spec.encoder.convert(load_state(self._fetch(part))).items()}
         with torch.device("meta"):
-            expected = {n: t for n, t in spec.encoder.build().state_dict().items() if not _is_counter(n)}
-        _compare(state, expected, f"encoder of modality {modality} ({part.source})")
+            expected = spec.encoder.build().state_dict()
+        compare(state, expected, f"encoder of modality {modality} ({part.source})")
         return state
 
     def projector_state(self) -> dict[str, Tensor]:
@@ -193,7 +193,7 @@ class Checkpoint:
                 shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in given.items()}
         except SafetensorError as error:
             raise CheckpointError(f"{self.directory / PROJECTORS}: not a readable safetensors file ({error})") from None
-        _compare(shapes, projectors.state_dict(), str(self.directory / PROJECTORS))
+        compare(shapes, projectors.state_dict(), str(self.directory / PROJECTORS))
 
 
 def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> QuartetConfig:
@@ -215,8 +215,15 @@ def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> Quar
     return QuartetConfig(text_config=values, modalities=entries, llm_vocab_size=size)
 
 
-def _compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+def compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that are missing, unknown or of another shape than expected; `what` names the file.
+
+    Raises:
+        CheckpointError: naming the first tensor that differs.
+    """
     for name, tensor in expected.items():
+        if _is_counter(name):
+            continue
         if name not in given:
             raise CheckpointError(f"{what}: tensor {name} is missing; it was saved for another configuration")
         if given[name].shape != tensor.shape:
