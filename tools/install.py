@@ -54,11 +54,19 @@ class Installer:
             program = [str(self.python.parent / "uv"), "pip", "install", "--python", str(self.python)]
             self.uv = [*program, "--no-deps", "--require-hashes", *arguments]
 
-    def install(self, lock: Path, *extra: str) -> bool:
-        """Installs every requirement of `lock`; says whether that worked."""
-        if self.uv and subprocess.run([*self.uv, *extra, "-r", str(lock)], env=self.environment).returncode == 0:
-            return True
-        return self._pip(*extra, "-r", str(lock))
+    def has(self, lock: Path) -> bool:
+        """Says whether the configured places hold what `lock` pins; True when only pip could tell."""
+        command = [*(self.uv or ["true"]), "--dry-run", "-r", str(lock)]
+        return subprocess.run(command, env=self.environment, capture_output=True).returncode == 0
+
+    def install(self, lock: Path, index: str | None = None) -> bool:
+        """Installs every requirement of `lock`, looking at `index` too; says whether that worked."""
+        if self.uv:
+            command = [*self.uv, *([f"--index={index}"] if index else []), "-r", str(lock)]
+            if subprocess.run(command, env=self.environment).returncode == 0:
+                return True
+            print("uv could not do it; trying pip")
+        return self._pip(*([f"--extra-index-url={index}"] if index else []), "-r", str(lock))
 
     def install_project(self) -> bool:
         """Installs this repository, editable, with the build tool that the lock pins."""
@@ -114,9 +122,9 @@ def make(folder: Path, lock: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             torch_lock = Path(scratch, "torch.lock")
             torch_lock.write_text(pinned + "\n")
-            if not installer.install(torch_lock):
-                print(f"the configured package places have no CPU build of torch; asking {TORCH_CPU_INDEX}")
-                if not installer.install(torch_lock, "--index-url", TORCH_CPU_INDEX):
+            if not (installer.has(torch_lock) and installer.install(torch_lock)):
+                print(f"the configured package places have no CPU build of torch; asking {TORCH_CPU_INDEX} too")
+                if not installer.install(torch_lock, TORCH_CPU_INDEX):
                     raise SystemExit(
                         "torch could not be installed. Put its wheel (requirements/torch-cpu.sha256 lists the names) "
                         "into a folder and set PIP_FIND_LINKS to it, or give this machine access to PyTorch's index."
