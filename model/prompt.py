@@ -162,7 +162,10 @@ class Prompt:
                 raise PromptError(
                     f"{path}: this model has no {modality} input; it has {', '.join(self._specs) or 'none'}"
                 )
-        reduced = [dict(message, content=self._reduce(message.get("content"))) for message in messages]
+        reduced = [
+            dict(message, content=self._reduce(message["content"])) if "content" in message else message
+            for message in messages
+        ]
         try:
             text = self.tokenizer.apply_chat_template(
                 reduced, tokenize=False, add_generation_prompt=add_generation_prompt
@@ -186,14 +189,15 @@ class Prompt:
         Raises:
             PromptError: no assistant turn, an empty one, or a template whose past turns depend on later ones.
         """
-        full = self.render(messages, add_generation_prompt=False)
-        spans = [
-            self._answer_span(full, messages, index)
-            for index, message in enumerate(messages)
-            if message["role"] == "assistant"
-        ]
-        if not spans:
+        list(media_parts(messages))
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        empty = [index for index in answers if not any(self._texts(messages[index]))]
+        if empty:
+            raise PromptError(f"messages[{empty[0]}]: the assistant turn is empty")
+        if not answers:
             raise PromptError("the conversation has no assistant turn to learn from")
+        full = self.render(messages, add_generation_prompt=False)
+        spans = [self._answer_span(full, messages, index) for index in answers]
         encoded = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = []
         labels: list[int] = []
@@ -210,17 +214,12 @@ class Prompt:
         What the template puts after the end token is not learned. Some templates close a conversation with a token
         that the next turn replaces, so what counts is what this turn shares with the whole conversation.
         """
-        content = messages[index].get("content")
-        texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or []]
-        texts = [self._clean(text).strip() for text in texts]
-        if not any(texts):
-            raise PromptError(f"messages[{index}]: the assistant turn is empty")
         before = self.render(messages[:index])
         through = self.render(messages[: index + 1], add_generation_prompt=False)
         length = next((i for i, (a, b) in enumerate(zip(full, through, strict=False)) if a != b), len(through))
         shared = full[:length]
         position = len(before)
-        for text in texts:
+        for text in self._texts(messages[index]):
             found = shared.find(text, position)
             position = found + len(text)
             if found < 0 or not shared.startswith(before):
@@ -230,11 +229,13 @@ class Prompt:
         ends = [shared.find(token, position) + len(token) for token in self._controls if token in shared[position:]]
         return len(before), min(ends, default=len(shared))
 
-    def _clean(self, text: str) -> str:
-        """What the chat template makes of a text: placeholder spellings neutralised."""
+    def _texts(self, message: Mapping[str, Any]) -> list[str]:
+        """The texts of a message as the chat template writes them, at most without their outer white space."""
+        content = message.get("content")
+        texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or []]
         for spec in self._specs.values():
-            text = text.replace(spec.placeholder, neutralised(spec.placeholder))
-        return text
+            texts = [text.replace(spec.placeholder, neutralised(spec.placeholder)) for text in texts]
+        return [text.strip() for text in texts]
 
     @cached_property
     def _controls(self) -> list[str]:

@@ -161,7 +161,8 @@ def test_errors_survive_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "highest", "padded"), [(100, 50, 100), (100, 99, 100), (100, 100, 128), (128, 128, 192), (49152, 49153, 49216)]
+    ("size", "highest", "padded"),
+    [(100, 50, 100), (100, 99, 100), (100, 100, 128), (128, 128, 192), (49152, 49153, 49216)],
 )
 def test_padded_vocabulary(size, highest, padded):
     assert padded_vocab_size(size, highest) == padded

@@ -15,7 +15,14 @@ from model.media import Sound
 from tests.support.tiny import ENCODERS, picture, sound
 
 SIZES = {"clip": 32, "siglip": 32, "efficientnet": 224}
-SHAPES = {"1x1": (1, 1), "1x5000": (1, 5000), "5000x1": (5000, 1), "wide": (300, 40), "tall": (17, 90), "square": (64, 64)}
+SHAPES = {
+    "1x1": (1, 1),
+    "1x5000": (1, 5000),
+    "5000x1": (5000, 1),
+    "wide": (300, 40),
+    "tall": (17, 90),
+    "square": (64, 64),
+}
 
 
 def medium(family, seed=0):
@@ -101,7 +108,10 @@ def test_own_names_convert_to_themselves(family):
         ({"family": "clip", "config": {"hidden": 3}}, "encoder.config: unknown key 'hidden'; known keys are"),
         ({"family": "clip", "config": {"hidden_size": "3"}}, "encoder.config: "),
         ({"family": "clip", "config": {"image_size": 9000}}, "encoder.config.image_size: 9000 is outside 1..4096"),
-        ({"family": "clip", "config": {"image_size": 8, "patch_size": 16}}, "encoder.config.patch_size: 16 is outside 1..8"),
+        (
+            {"family": "clip", "config": {"image_size": 8, "patch_size": 16}},
+            "encoder.config.patch_size: 16 is outside 1..8",
+        ),
         ({"family": "siglip", "config": {"hidden_size": 30, "num_attention_heads": 4}}, "30 is not a multiple of"),
         ({"family": "siglip", "config": [1]}, "encoder.config: expected dict[str, Any], got [1]"),
         ({"family": "whisper", "heads": 5}, "encoder.d_model: 384 is not a multiple of heads (5)"),

@@ -89,7 +89,10 @@ def test_dropout_only_in_training():
         ({"activation": "softmax"}, "projector.groups: [] goes with activation softmax"),
         ({"activation": "softmax", "groups": [4, 1]}, "projector.groups: [4, 1] must be whole numbers of at least 2"),
         ({"activation": "softmax", "groups": [True, 3]}, "projector.groups: expected list[int]"),
-        ({"activation": "softmax", "groups": [4], "hidden_size": 5}, "projector.hidden_size: 5 is not the sum of groups"),
+        (
+            {"activation": "softmax", "groups": [4], "hidden_size": 5},
+            "projector.hidden_size: 5 is not the sum of groups",
+        ),
     ],
 )
 def test_refuses(values, message):

@@ -73,7 +73,9 @@ def test_every_spelling_converts(family):
 
 
 @pytest.mark.parametrize("size", [(300, 217), (217, 301), (640, 480), (50, 60), (224, 500), (5, 39), (1, 1)])
-@pytest.mark.parametrize(("family", "published"), [("clip", CLIPImageProcessorPil), ("siglip", SiglipImageProcessorPil)])
+@pytest.mark.parametrize(
+    ("family", "published"), [("clip", CLIPImageProcessorPil), ("siglip", SiglipImageProcessorPil)]
+)
 def test_preprocessing_is_the_published_one(family, published, size):
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import WhisperFeatureExtractor, WhisperModel
 from transformers import WhisperConfig as HFWhisperConfig
+from transformers import WhisperFeatureExtractor, WhisperModel
 
 from model.encoders import encode, encoder_config
 from model.encoders.whisper import OPENAI_NAMES
@@ -64,7 +64,9 @@ def test_mel_has_the_sounds_own_length(config, seconds):
 def test_short_sound_is_not_drowned_in_silence(config, hf_model, module):
     samples = sound(1, seconds=0.5)
     (own,) = encode(module, [config.preprocess(Sound(samples, RATE))])
-    padded = WhisperFeatureExtractor(feature_size=80)(samples, sampling_rate=RATE, return_tensors="pt")["input_features"]
+    padded = WhisperFeatureExtractor(feature_size=80)(samples, sampling_rate=RATE, return_tensors="pt")[
+        "input_features"
+    ]
     over_30_seconds = hf_model.encoder(padded).last_hidden_state.mean(dim=1)
     assert (own - over_30_seconds).abs().max() > 0.05
 
@@ -122,7 +124,9 @@ def openai_state(hf_state):
 
 def test_names_of_all_publishers(config, hf_model):
     state = hf_model.state_dict()
-    encoder_only = {name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    encoder_only = {
+        name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")
+    }
     whole = {f"model.{name}": tensor for name, tensor in state.items()} | {"proj_out.weight": torch.ones(1)}
     openai = openai_state(state) | {"decoder.token_embedding.weight": torch.ones(1), "decoder.ln.bias": torch.ones(1)}
     # Spellings of OpenAI's tiny.en, read from its file.
@@ -148,6 +152,10 @@ def test_names_of_all_publishers(config, hf_model):
 
 
 def test_extra_fields_reach_the_encoder():
-    assert encoder_config({**VALUES, "extra": {"activation_function": "relu"}}).build().encoder.layers[0].activation_fn(
-        torch.tensor(-1.0)
-    ) == 0
+    assert (
+        encoder_config({**VALUES, "extra": {"activation_function": "relu"}})
+        .build()
+        .encoder.layers[0]
+        .activation_fn(torch.tensor(-1.0))
+        == 0
+    )
