@@ -14,8 +14,9 @@ from pathlib import Path
 # How pip behaves, not what it installs from: nothing to translate.
 HARMLESS = {
     "break-system-packages", "cache-dir", "compile", "config-file", "default-timeout",
-    "disable-pip-version-check", "no-cache-dir", "no-color", "no-compile", "no-input", "no-warn-script-location", "prefer-binary", "progress-bar", "quiet",
-    "require-virtualenv", "resume-retries", "retries", "root-user-action", "timeout", "verbose",
+    "disable-pip-version-check", "no-cache-dir", "no-color", "no-compile", "no-input",
+    "no-warn-script-location", "prefer-binary", "progress-bar", "quiet", "require-virtualenv", "resume-retries",
+    "retries", "root-user-action", "timeout", "verbose",
 }  # fmt: skip
 SCOPES = ("global", "install", ":env:")  # later wins, as in pip
 
