@@ -1,5 +1,6 @@
 """CLIP's vision tower (OpenAI, MIT) through transformers: one pooled vector per picture."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -58,7 +59,8 @@ class ClipConfig(EncoderConfig):
     def preprocess(self, medium: Image.Image) -> Tensor:
         """RGB picture -> `[3, size, size]`: short side to size (bicubic), centre crop, CLIP's normalisation."""
         size = int(self.hf_config.image_size)
-        return to_tensor(centre_crop(resize_short_side(medium.convert("RGB"), size), size), PIXEL_MEAN, PIXEL_STD)
+        resized = resize_short_side(medium.convert("RGB"), size, rounding=math.floor)
+        return to_tensor(centre_crop(resized, size), PIXEL_MEAN, PIXEL_STD)
 
     def example(self) -> Image.Image:
         """A blank picture of the input size."""

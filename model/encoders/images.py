@@ -1,6 +1,6 @@
 """Picture preprocessing shared by the image encoders: resize, crop, scale, normalise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,15 +8,16 @@ from PIL import Image
 from torch import Tensor
 
 
-def resize_short_side(image: Image.Image, size: int) -> Image.Image:
-    """Bicubic resize so that the shorter side is `size` pixels; the longer one is rounded down, as published."""
+def resize_short_side(image: Image.Image, size: int, rounding: Callable[[float], int] = round) -> Image.Image:
+    """Bicubic resize so that the shorter side is `size` pixels and the longer one is what `rounding` makes of it."""
     width, height = image.size
     # A 1x5000 strip must not become 224x1120000: crop the long side first to what can survive the centre crop.
     if max(width, height) > 8 * min(width, height):
         image = centre_crop(image, 8 * min(width, height))
         width, height = image.size
     short = min(width, height)
-    return image.resize((width * size // short, height * size // short), Image.Resampling.BICUBIC)
+    target = (rounding(width * size / short), rounding(height * size / short))
+    return image.resize(target, Image.Resampling.BICUBIC)
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
