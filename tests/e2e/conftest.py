@@ -1,0 +1,50 @@
+"""One server for all end-to-end tests, and the reference model it must agree with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.reference import Reference
+from tests.support.serving import ServerProcess
+
+MAX_MEDIA = 10
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A float32 server of the tiny Llama + CLIP + Whisper checkpoint."""
+    folder = tmp_path_factory.mktemp("server")
+    running = ServerProcess.start(tiny_checkpoint, folder, "--max-media", str(MAX_MEDIA)).wait()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_checkpoint: Path) -> Reference:
+    """The same checkpoint in transformers."""
+    return Reference.load(tiny_checkpoint)
+
+
+@pytest.fixture(autouse=True)
+def alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did to the server, it must still be healthy afterwards."""
+    yield
+    if "server" in request.fixturenames:
+        running: ServerProcess = request.getfixturevalue("server")
+        assert running.healthy(), running.tail()
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    """Plain HTTP to the server."""
+    with httpx.Client(base_url=server.url, timeout=120) as http:
+        yield http

@@ -1,0 +1,95 @@
+"""A real server process for tests: started, waited for, stopped by its own id, its log shown when it fails."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+QUARTET = Path(sys.executable).with_name("quartet")
+START_SECONDS = 240.0
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class ServerProcess:
+    """`quartet serve` as a child process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    model: str = "tiny"
+
+    @classmethod
+    def start(cls, checkpoint: Path, folder: Path, *flags: str) -> "ServerProcess":
+        """Start the command a user would type; assemblies go to a cache inside `folder`."""
+        port, log = free_port(), folder / "server.log"
+        arguments = ["--model", str(checkpoint), "--port", str(port), "--name", "tiny", "--dtype", "float32"]
+        environment = os.environ | {"QUARTET_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(QUARTET), "serve", *arguments, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        return cls(process, port, log)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def wait(self) -> "ServerProcess":
+        """Return once the server is healthy; a failed start raises with the end of the log."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.healthy():
+                return self
+            time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(f"the server did not start\n{self.tail()}")
+
+    def healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def chat(self, messages: Sequence[Any], **options: Any) -> httpx.Response:
+        """One chat completion, greedy and 8 tokens long unless told otherwise."""
+        body = {"model": self.model, "messages": list(messages), "temperature": 0, "max_tokens": 8, **options}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=120)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-8000:]
+
+    def memory(self) -> int:
+        """Proportional set size of all its processes, bytes."""
+        server = psutil.Process(self.process.pid)
+        return sum(part.memory_full_info().pss for part in [server, *server.children(recursive=True)])
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
