@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from model.checkpoint import PROVENANCE, Checkpoint, compare
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
-from model.llm import load_llm, pad_embeddings
 from model.sources import cache_directory
 
 LLM_PREFIX, ENCODERS_PREFIX, PROJECTORS_PREFIX = "language_model.", "encoders.", "projectors."
@@ -153,13 +152,7 @@ def _trained(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
 
 def _llm_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The language model in its own dtype, adapter merged, vocabulary padded, under its place in the whole model."""
-    model = load_llm(checkpoint.llm, dtype="auto")
-    if checkpoint.adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload()
-    pad_embeddings(model, checkpoint.config.get_text_config().vocab_size)
-    state = model.state_dict()
+    state = checkpoint.language_model(dtype="auto").state_dict()
     seen: dict[int, str] = {}
     unique: dict[str, Tensor] = {}
     for name, tensor in state.items():

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from model.configuration import QuartetConfig, padded_vocab_size
 from model.encoders import load_state
@@ -165,15 +165,21 @@ class Checkpoint:
         """The language model's tokenizer with placeholders and chat template."""
         return load_tokenizer(self.llm, self.config)
 
+    def language_model(self, dtype: torch.dtype | str) -> PreTrainedModel:
+        """The language model alone, vocabulary padded, adapter merged."""
+        model = load_llm(self.llm, dtype)
+        # Before the adapter: one saved from the padded model may hold its embedding table.
+        pad_embeddings(model, self.config.get_text_config().vocab_size)
+        if self.adapter is None:
+            return model
+        from peft import PeftModel
+
+        merged: PreTrainedModel = PeftModel.from_pretrained(model, str(self.adapter)).merge_and_unload()
+        return merged.eval()
+
     def load(self, dtype: torch.dtype = torch.float32) -> QuartetForConditionalGeneration:
         """The whole model in evaluation mode: language model in `dtype`, encoders and projectors in float32."""
-        language_model = load_llm(self.llm, dtype)
-        if self.adapter is not None:
-            from peft import PeftModel
-
-            language_model = PeftModel.from_pretrained(language_model, str(self.adapter)).merge_and_unload()
-        pad_embeddings(language_model, self.config.get_text_config().vocab_size)
-        model = QuartetForConditionalGeneration(self.config, language_model)
+        model = QuartetForConditionalGeneration(self.config, self.language_model(dtype))
         model.projectors.load_state_dict(self.projector_state())
         for name, encoder in model.encoders.items():
             encoder.load_state_dict(self.encoder_state(name), strict=False)

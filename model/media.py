@@ -203,7 +203,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 class _Bytes(io.BytesIO):
-    """Bytes whose position stays inside them: hostile headers send libsndfile anywhere, and Python would only log it."""
+    """Bytes whose position stays inside them: hostile headers send libsndfile anywhere, which Python would only log."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move as far as possible."""
