@@ -109,11 +109,13 @@ class _Exchange:
         code = given.get("code") if isinstance(given.get("code"), str) else None
         if status == 422:
             status = 400
+        if status == 404 and param == "model":
+            code = "model_not_found"
         if status != 400:
             return ApiError(status=status, message=message, param=param, code=code)
         request = parse_body(b"".join(self._request or ()))
         return explain(request, self.failures, message, param) or ApiError(
-            status=400, message=_plain(message), param=_json_path(param), code=code
+            status=400, message=_plain(message), param=_json_path(param) if request else None, code=code
         )
 
 
@@ -126,6 +128,8 @@ def explain(request: Mapping[str, Any], failed: Failures, message: str, param: s
         message: what the engine said.
         param: what the engine named; `<modality>[<index>]` is a medium counted over the whole request.
     """
+    if "messages" in request and not isinstance(request["messages"], list):
+        return ApiError(status=400, message='messages must be a list of {"role": ..., "content": ...}', param="messages")
     listed = list(parts(request))
     if failed:
         for part in listed:

@@ -1,0 +1,90 @@
+"""Any language model works by configuration alone, and text without media is untouched by Quartet.
+
+These models run in vLLM without a server, in one other process for all of them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.assembly import assemble, pack
+from server.settings import ServerSettings
+from tests.support.offline import MAX_TOKENS
+from tests.support.reference import Reference, audio, image, user
+from tests.support.serving import ServerProcess
+from tests.support.tiny import build_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT: list[list[dict[str, Any]]] = [
+    [user("What do you see?")],
+    [{"role": "system", "content": "You answer in one word."}, user("Hello, who are you?")],
+    [user("A"), {"role": "assistant", "content": "B"}, user("Compare the two: 🐈 apakah ini?")],
+]
+MEDIA: list[list[dict[str, Any]]] = [
+    [user("What is this? ", image(0))],
+    [user("Compare ", image(0), image(1), audio(0))],
+    [user("Compare ", image(1), image(0), audio(0))],
+    [user(audio(1), " and "), {"role": "assistant", "content": "Yes."}, user(image(2), audio(2), " again")],
+]
+# (language model, image encoder, tokens, packed): everything but Llama + CLIP + Whisper, which the server runs.
+VARIANTS = {
+    "Mistral, SigLIP, 4 tokens": ("mistral", "siglip", 4, False),
+    "Qwen2, EfficientNet, 3 tokens, packed": ("qwen2", "efficientnet", 3, True),
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(
+    tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], dict[str, Reference]]:
+    """What vLLM answers for every variant and for the plain language model; and the references."""
+    folder = tmp_path_factory.mktemp("engines")
+    references: dict[str, Reference] = {}
+    jobs = [{"model": str(tiny_checkpoint.parent / "llm"), "conversations": TEXT}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUARTET_CACHE", str(folder / "cache"))
+        for number, (name, (llm, encoder, tokens, packed)) in enumerate(VARIANTS.items()):
+            checkpoint = build_checkpoint(folder / str(number), llm=llm, image=encoder, tokens=tokens, seed=number)
+            references[name] = Reference.load(checkpoint)
+            served = pack(checkpoint, folder / f"packed-{number}") if packed else assemble(checkpoint)
+            jobs.append({"model": str(served), "conversations": TEXT + MEDIA})
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    environment = ServerSettings(device="cpu").environment(os.environ) | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.offline", str(folder / "jobs.json"), str(folder / "out.json")],
+        cwd=REPOSITORY,
+        env=environment | {"VLLM_PLUGINS": "quartet", "VLLM_MEDIA_CONNECTOR": "http"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    plain, *others = json.loads((folder / "out.json").read_text())
+    return {"plain": plain, **dict(zip(VARIANTS, others, strict=True))}, references
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variant_equals_its_reference(outputs: tuple[dict[str, Any], dict[str, Reference]], name: str) -> None:
+    given, references = outputs
+    for messages, output in zip(TEXT + MEDIA, given[name], strict=True):
+        expected = references[name].answer(messages, MAX_TOKENS)
+        assert output["prompt_ids"] == references[name].ids(messages)
+        assert output["token_ids"] == expected.token_ids
+        assert output["logprobs"] == pytest.approx(expected.logprobs, abs=1e-3)
+
+
+def test_text_is_that_of_the_plain_language_model(
+    server: ServerProcess, outputs: tuple[dict[str, Any], dict[str, Reference]]
+) -> None:
+    """Same prompt ids, same tokens, same log-probabilities as the wrapped model served by vLLM without Quartet."""
+    for messages, plain in zip(TEXT, outputs[0]["plain"], strict=True):
+        body = server.chat(messages, logprobs=True, return_token_ids=True, max_tokens=MAX_TOKENS).json()
+        choice = body["choices"][0]
+        assert body["prompt_token_ids"] == plain["prompt_ids"]
+        assert choice["token_ids"] == plain["token_ids"]
+        assert [entry["logprob"] for entry in choice["logprobs"]["content"]] == pytest.approx(plain["logprobs"], abs=1e-5)
