@@ -158,7 +158,7 @@ def test_build_config(tmp_path):
     assert config.llm_vocab_size == 320
     assert config.get_text_config().vocab_size == 384
     assert config.modality_specs["audio"].fields.begin == "<a>"
-    with pytest.raises(ConfigurationError, match="modalities.image.projector.tokens: 0 is outside"):
+    with pytest.raises(ConfigurationError, match=r"modalities\.image\.projector\.tokens: 0 is outside"):
         build_config(llm, {"image": {**entry, "projector": {"type": "mlp", "tokens": 0}}})
 
 
@@ -181,7 +181,7 @@ def test_build_config_where_the_language_model_has_room(tmp_path):
 @pytest.mark.parametrize("name", ["config.json", "provenance.json", "projectors.safetensors"])
 def test_missing_file(copied, name):
     (copied / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{re.escape(name)} is missing"):
+    with pytest.raises(CheckpointError, match=re.escape(f"is not a Quartet checkpoint: {name} is missing")):
         Checkpoint.open(copied)
 
 

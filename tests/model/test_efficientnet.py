@@ -3,9 +3,10 @@
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from torch.nn import functional
 
 from model.encoders import encoder_config
-from model.encoders.efficientnet import VARIANTS, classifier, scores
+from model.encoders.efficientnet import VARIANTS
 from tests.support.tiny import picture
 
 
@@ -40,7 +41,7 @@ def test_equals_published_architecture(variant, tmp_path):
     torch.testing.assert_close(features[:, 0], expected, rtol=1e-5, atol=1e-5)
 
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    logits = scores(features[:, 0], classifier(tmp_path / "weights.pth"))
+    logits = functional.linear(features[:, 0], *config.classifier(tmp_path / "weights.pth"))
     torch.testing.assert_close(logits, theirs(pixels), rtol=1e-5, atol=1e-5)
 
 

@@ -32,7 +32,7 @@ def medium(family, seed=0):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_interface(family):
+def test_interface(family, tmp_path):
     config = encoder_config(ENCODERS[family])
     module = config.build().eval()
     with torch.no_grad():
@@ -42,6 +42,7 @@ def test_interface(family):
     assert features.dtype == torch.float32
     assert config.licence
     config.check(config.example())
+    assert family == "efficientnet" or config.classifier(tmp_path) is None
 
 
 @pytest.mark.parametrize("family", SIZES)
@@ -147,7 +148,7 @@ class Payload:
 
 def test_load_state_refuses_code_and_damage(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "code.pt").write_bytes(pickle.dumps({"a": Payload()}))
+    (tmp_path / "code.pt").write_bytes(pickle.dumps({"a": Payload()}, protocol=2))
     torch.save({"a": Payload()}, tmp_path / "code2.pt")
     torch.save({"a": 3}, tmp_path / "number.pt")
     torch.save([1, 2], tmp_path / "list.pt")
