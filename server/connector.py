@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from vllm.exceptions import VLLMValidationError
@@ -17,14 +16,11 @@ from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, Medi
 
 from model.errors import MediaError
 from model.media import Sound, decode_audio, decode_data_url, decode_image
+from server.failures import Failures, failures
 from server.settings import media_limits
 
 NAME = "quartet"
 T = TypeVar("T")
-
-Failures = dict[str, MediaError]
-# URL -> why it could not be read, for the request at hand; the error middleware turns it into the part's path.
-failures: ContextVar[Failures | None] = ContextVar("failures", default=None)
 
 _pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="media")
 

@@ -52,10 +52,11 @@ def prepare(settings: ServerSettings) -> list[str]:
     Raises:
         QuartetError: the model is missing, its parts cannot be fetched or do not fit each other.
     """
+    found = find(settings.model)
     from model.assembly import assemble
     from model.configuration import QuartetConfig
 
-    directory = assemble(find(settings.model))
+    directory = assemble(found)
     config = QuartetConfig.from_pretrained(directory)
     tokens = {name: spec.tokens for name, spec in config.modality_specs.items()}
     context = int(getattr(config.get_text_config(), "max_position_embeddings", 4096))

@@ -11,8 +11,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from model.errors import MediaError, MediaLimitError
-from server.connector import Failures, failures
 from server.errors import ApiError
+from server.failures import Failures, failures
 from server.middleware.routes import App, Receive, Scope, Send
 from server.parts import Part, nth, parse_body, parts
 
