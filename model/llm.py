@@ -107,12 +107,18 @@ def _convert_gguf(path: Path, target: Path) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=target.name, dir=target.parent))
+    temporary.chmod(0o755)
+    verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-        )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            )
+        # Readers of damaged or unsupported files end in many kinds of errors.
+        except Exception as error:
+            raise CheckpointError(f"{path}: cannot be converted ({type(error).__name__}: {error})") from error
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
         try:
@@ -122,4 +128,5 @@ def _convert_gguf(path: Path, target: Path) -> None:
             if not (target / "config.json").is_file():
                 raise
     finally:
+        transformers_logging.set_verbosity(verbosity)
         shutil.rmtree(temporary, ignore_errors=True)
