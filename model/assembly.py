@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.checkpoint import PROVENANCE, Checkpoint, compare
+from model.checkpoint import ADAPTER, CONFIG, PROJECTORS, PROVENANCE, Checkpoint, compare
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.sources import cache_directory
@@ -117,9 +117,9 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
         checkpoint.config.save_pretrained(temporary)
         checkpoint.tokenizer().save_pretrained(temporary)
         shutil.copy(checkpoint.directory / PROVENANCE, temporary)
-        generation = checkpoint.llm / "generation_config.json"
-        if generation.is_file():
-            shutil.copy(generation, temporary)
+        for extra in (checkpoint.llm / "generation_config.json", checkpoint.directory / "README.md"):
+            if extra.is_file():
+                shutil.copy(extra, temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -164,7 +164,9 @@ def _llm_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256(LAYOUT.encode())
-    for path in sorted(p for p in checkpoint.directory.rglob("*") if p.suffix in (".json", ".safetensors")):
+    # Nothing else that a training run may have left in the directory counts.
+    own = [checkpoint.directory / name for name in (CONFIG, PROVENANCE, PROJECTORS)]
+    for path in (*own, *sorted((checkpoint.directory / ADAPTER).glob("*"))):
         digest.update(path.relative_to(checkpoint.directory).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(str(checkpoint.directory.resolve()).encode() if "file:" in checkpoint.provenance.llm.source else b"")

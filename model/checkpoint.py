@@ -158,8 +158,16 @@ class Checkpoint:
         return state
 
     def projector_state(self) -> dict[str, Tensor]:
-        """The projectors' weights, `<modality>.<parameter>`, float32."""
-        return {name: tensor.float() for name, tensor in load_state(self.directory / PROJECTORS).items()}
+        """The projectors' weights, `<modality>.<parameter>`, float32.
+
+        Raises:
+            CheckpointError: a tensor holds NaN or infinite values, so the run that made it went wrong.
+        """
+        state = {name: tensor.float() for name, tensor in load_state(self.directory / PROJECTORS).items()}
+        for name, tensor in state.items():
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{self.directory / PROJECTORS}: tensor {name} holds NaN or infinite values")
+        return state
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The language model's tokenizer with placeholders and chat template."""

@@ -70,6 +70,9 @@ def test_assembling_again_does_nothing(shared_directory, monkeypatch):
 
 def test_a_change_is_assembled_anew(copied):  # noqa: F811
     first = assemble(copied)
+    (copied / "state").mkdir()
+    (copied / "state/optimizer.safetensors").write_bytes(b"leftovers of the run change nothing")
+    assert assemble(copied) == first
     values = json.loads((copied / "provenance.json").read_text())
     values["training"]["seed"] = 99
     (copied / "provenance.json").write_text(json.dumps(values))
@@ -227,8 +230,7 @@ def test_packed_adapter_is_merged(copied, tmp_path):  # noqa: F811
 def test_pack_refuses_to_overwrite(shared_directory, tmp_path):
     target = tmp_path / "target"
     target.mkdir()
-    packed = pack(shared_directory, target)
-    assert packed == target
+    assert pack(shared_directory, target) == target
     with pytest.raises(CheckpointError, match="is not empty; pack writes into a new directory"):
         pack(shared_directory, target)
     with pytest.raises(CheckpointError, match="is already packed"):

@@ -147,6 +147,14 @@ def test_adapter_is_merged(copied, embeddings):
         assert (plain(ids).logits - merged(ids).logits)[..., :320].abs().max() > 0.1
 
 
+def test_projector_that_diverged(copied):
+    state = load_file(copied / "projectors.safetensors")
+    state["audio.first.bias"][3] = float("nan")
+    save_file(state, copied / "projectors.safetensors")
+    with pytest.raises(CheckpointError, match=r"audio\.first\.bias holds NaN or infinite values"):
+        Checkpoint.open(copied).load()
+
+
 # ---------------------------------------------------------------------------------------------- build_config
 
 

@@ -263,6 +263,22 @@ def test_loss_is_the_plain_one(pair):
     assert not model.get_output_embeddings()._forward_pre_hooks
 
 
+def test_adapters_train_beside_projectors(model):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = copy.deepcopy(model)
+    adapted.language_model = get_peft_model(adapted.language_model, LoraConfig(r=2, target_modules=["q_proj"]))
+    ids = torch.tensor([[5, IMAGE, IMAGE, IMAGE, 6, 7]])
+    features = features_for(model, images=1)
+    loss = adapted(ids, features=features, labels=torch.where(ids == IMAGE, IGNORE, ids)).loss
+    torch.testing.assert_close(loss, model(ids, features=features, labels=torch.where(ids == IMAGE, IGNORE, ids)).loss)
+    loss.backward()
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.grad is not None}
+    assert any("lora_B" in name for name in trained)
+    assert any(name.startswith("projectors.image") for name in trained)
+    assert not any("embed_tokens" in name for name in trained)
+
+
 def test_a_failing_forward_leaves_no_hook_behind(model, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("out of memory")
