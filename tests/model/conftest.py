@@ -1,5 +1,6 @@
 """Fixtures of the model tests: one tiny checkpoint for all of them, and a cache of its own for each test."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for this test."""
     monkeypatch.setenv("QUARTET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def copied(tmp_path, shared_directory):
+    """A copy of the shared checkpoint and its parts that a test may damage."""
+    shutil.copytree(shared_directory.parent, tmp_path / "copy")
+    return tmp_path / "copy/checkpoint"

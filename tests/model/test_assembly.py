@@ -14,7 +14,7 @@ from model.assembly import assemble, is_packed, pack
 from model.checkpoint import Checkpoint
 from model.errors import CheckpointError, SourceError
 from model.prompt import Prompt
-from tests.model.test_checkpoint import CHAT, copied, features  # noqa: F401  a fixture
+from tests.model.parts import CHAT, edit, features, record_hash
 from tests.support.tiny import build_checkpoint
 
 FILES = ["chat_template.jinja", "config.json", "encoders.safetensors", "generation_config.json"]
@@ -68,20 +68,18 @@ def test_assembling_again_does_nothing(shared_directory, monkeypatch):
     assert names(first.parent) == [first.name]
 
 
-def test_a_change_is_assembled_anew(copied):  # noqa: F811
+def test_a_change_is_assembled_anew(copied):
     first = assemble(copied)
     (copied / "state").mkdir()
     (copied / "state/optimizer.safetensors").write_bytes(b"leftovers of the run change nothing")
     assert assemble(copied) == first
-    values = json.loads((copied / "provenance.json").read_text())
-    values["training"]["seed"] = 99
-    (copied / "provenance.json").write_text(json.dumps(values))
+    edit(copied / "provenance.json", lambda values: values["training"].update(seed=99))
     second = assemble(copied)
     assert second != first
     assert json.loads((second / "provenance.json").read_text())["training"]["seed"] == 99
 
 
-def test_links_to_weights_that_moved_are_made_again(copied):  # noqa: F811
+def test_links_to_weights_that_moved_are_made_again(copied):
     first = assemble(copied)
     llm = copied.parent / "llm"
     llm.rename(copied.parent / "elsewhere")
@@ -93,7 +91,7 @@ def test_links_to_weights_that_moved_are_made_again(copied):  # noqa: F811
     assert all(path.exists() for path in again.iterdir())
 
 
-def test_failure_leaves_nothing_behind(copied, cache, monkeypatch):  # noqa: F811
+def test_failure_leaves_nothing_behind(copied, cache, monkeypatch):
     monkeypatch.setattr(assembly, "_trained", lambda checkpoint: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         assemble(copied)
@@ -115,21 +113,15 @@ def test_two_processes_assemble_the_same(shared_directory, monkeypatch):
     assert names(directory.parent) == [directory.name]
 
 
-def test_only_the_shards_of_the_index_are_linked(copied):  # noqa: F811
+def test_only_the_shards_of_the_index_are_linked(copied):
     """Some publishers ship the same weights a second time, in their own layout."""
-    from model.sources import sha256_of
-
     llm = copied.parent / "llm"
     shutil.copy(llm / "model.safetensors", llm / "consolidated.safetensors")
-    values = json.loads((copied / "provenance.json").read_text())
-    values["llm"]["sha256"] = sha256_of(llm)
-    (copied / "provenance.json").write_text(json.dumps(values))
+    record_hash(copied, "llm", llm)
     assert [name for name in names(assemble(copied)) if name.startswith("llm-")] == ["llm-model.safetensors"]
 
 
-def test_language_model_in_shards_or_in_another_format(copied):  # noqa: F811
-    from model.sources import sha256_of
-
+def test_language_model_in_shards_or_in_another_format(copied):
     llm = copied.parent / "llm"
     language_model = AutoModelForCausalLM.from_pretrained(llm)
     (llm / "model.safetensors").unlink()
@@ -137,18 +129,13 @@ def test_language_model_in_shards_or_in_another_format(copied):  # noqa: F811
     shards = sorted(path.name for path in llm.glob("*.safetensors"))
     assert len(shards) > 1
 
-    def record():
-        values = json.loads((copied / "provenance.json").read_text())
-        values["llm"]["sha256"] = sha256_of(llm)
-        (copied / "provenance.json").write_text(json.dumps(values))
-
-    record()
+    record_hash(copied, "llm", llm)
     assert [name for name in names(assemble(copied)) if name.startswith("llm-")] == [f"llm-{name}" for name in shards]
 
     for path in (*llm.glob("*.safetensors"), llm / "model.safetensors.index.json"):
         path.unlink()
     torch.save(language_model.state_dict(), llm / "pytorch_model.bin")
-    record()
+    record_hash(copied, "llm", llm)
     directory = assemble(copied)
     assert "llm.safetensors" in names(directory)
     assert not any(path.is_symlink() for path in directory.iterdir())
@@ -211,7 +198,7 @@ def test_packed_index_and_vocabulary(shared_directory, tmp_path):
     assert assemble(packed) == packed
 
 
-def test_packed_adapter_is_merged(copied, tmp_path):  # noqa: F811
+def test_packed_adapter_is_merged(copied, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     lora = get_peft_model(Checkpoint.open(copied).load().language_model, LoraConfig(r=2, target_modules=["q_proj"]))

@@ -1,10 +1,8 @@
 """Checkpoints: the round trip, and every part that does not fit or is not what was recorded refused by name."""
 
 import dataclasses
-import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,49 +11,10 @@ from torch import nn
 
 from model.checkpoint import Checkpoint, Part, Provenance, build_config
 from model.errors import CheckpointError, ConfigurationError, QuartetError, SourceError
-from model.media import Sound
 from model.prompt import Prompt
 from model.sources import sha256_of
-from tests.support.tiny import ENCODERS, build_checkpoint, build_llm, build_tokenizer, picture, sound
-
-CHAT = [
-    {"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "and"}, {"type": "audio_url"}]},
-    {"role": "assistant", "content": "yes"},
-    {"role": "user", "content": [{"type": "text", "text": "then"}, {"type": "image_url"}]},
-]
-
-
-def features(model, seed=0):
-    specs = model.config.modality_specs
-    media = {"image": [picture(seed), picture(seed + 1)], "audio": [Sound(sound(seed), 16_000)]}
-    return {
-        name: torch.stack(model.encode(name, specs[name].encoder.preprocess_many(items)))
-        for name, items in media.items()
-    }
-
-
-@pytest.fixture
-def copied(tmp_path, shared_directory):
-    """A copy of the shared checkpoint and its parts that a test may damage."""
-    shutil.copytree(shared_directory.parent, tmp_path / "copy")
-    return tmp_path / "copy/checkpoint"
-
-
-def edit(path: Path, change) -> None:
-    values = json.loads(path.read_text())
-    change(values)
-    path.write_text(json.dumps(values))
-
-
-def record_hash(directory: Path, part: str, path: Path) -> None:
-    """Accept what lies at `path` as the recorded weights."""
-
-    def change(values):
-        entry = values["llm"] if part == "llm" else values["encoders"][part]
-        entry["sha256"] = sha256_of(path)
-
-    edit(directory / "provenance.json", change)
-
+from tests.model.parts import CHAT, edit, features, record_hash
+from tests.support.tiny import ENCODERS, build_checkpoint, build_llm, build_tokenizer
 
 # ---------------------------------------------------------------------------------------------- the good path
 
