@@ -68,6 +68,13 @@ class EncoderConfig(ABC):
     def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename a public checkpoint's tensors to the module's names; tensors of other parts are left out."""
 
+    def classifier(self, weights: Path) -> tuple[Tensor, Tensor] | None:
+        """The class head that came with these weights, `[classes, dim]` and `[classes]`; None for most encoders.
+
+        It scores this encoder's own pooled features, so a projector can start from the names of its classes.
+        """
+        return None
+
     def preprocess_many(self, media: Sequence[Any]) -> list[Tensor]:
         """`preprocess` for each medium, in order."""
         return [self.preprocess(medium) for medium in media]

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
@@ -85,6 +84,11 @@ class EfficientNetConfig(EncoderConfig):
         """The network without its class head."""
         return EfficientNetLite(self.variant)
 
+    def classifier(self, weights: Path) -> tuple[Tensor, Tensor]:
+        """The 1000-class head of a released checkpoint: weight `[1000, 1280]` and bias `[1000]`, float32."""
+        state = load_state(weights)
+        return state["_fc.weight"].float(), state["_fc.bias"].float()
+
     def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Leave out the class head and the batch counters; other names are the module's own."""
         return {
@@ -92,12 +96,6 @@ class EfficientNetConfig(EncoderConfig):
             for name, tensor in state.items()
             if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
         }
-
-
-def classifier(weights: Path) -> tuple[Tensor, Tensor]:
-    """The class head of a released checkpoint: weight `[1000, 1280]` and bias `[1000]`, float32."""
-    state = load_state(weights)
-    return state["_fc.weight"].float(), state["_fc.bias"].float()
 
 
 class EfficientNetLite(nn.Module):
@@ -173,8 +171,3 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """Nearest multiple of 8 that is at least 90 % of `channels` (the release's rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return int(rounded + divisor if rounded < 0.9 * channels else rounded)
-
-
-def scores(features: Tensor, head: tuple[Tensor, Tensor]) -> Tensor:
-    """Class logits `[..., 1000]` of pooled features `[..., 1280]`."""
-    return torch.nn.functional.linear(features, *head)

