@@ -112,7 +112,7 @@ def _reference(where: str, modality: str, part: Mapping[str, Any], folder: Path)
     if not isinstance(url, str):
         raise DataError(f"{where}: expected {{'{part['type']}': {{'url': 'path'}}}}")
     name, _, row = url.partition("#")
-    path = folder / name
+    path = (folder / name).resolve()
     if not path.is_file():
         raise DataError(f"{where}: {path} does not exist")
     return MediaRef(modality, path, int(row) if row.isdigit() else None)

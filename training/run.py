@@ -9,7 +9,6 @@ output/
 import copy
 import json
 import random
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -108,7 +107,7 @@ def run(recipe: Recipe, corpus: Path, output: Path, *, resume: bool = False, com
         llm=recipe.llm,
         encoders={name: modality.part for name, modality in recipe.modalities.items()},
         training={
-            "command": command or " ".join(["quartet", *sys.argv[1:]]),
+            "command": command,
             "seed": recipe.seed,
             "samples": counts,
             "media": {name: len(_media(parts.samples, name)) for name in recipe.modalities},
@@ -226,20 +225,19 @@ def _group(parts: Parts, modality: str, concepts: Concepts) -> ConceptGroup:
         weight, bias = head
     else:
         by_path: dict[MediaRef, str] = {}
-        spoken: dict[str, str] = {}
-        others: list[MediaRef] = []
-        for samples in parts.samples.values():
-            for sample in samples:
-                if [m.modality for m in sample.media] != [modality]:
-                    continue
-                if sample.task in concepts.tasks and "label" in sample.meta:
-                    by_path[sample.media[0]] = str(sample.meta["label"])
-                    spoken[str(sample.meta["label"])] = str(sample.meta["label"])
-                else:
-                    others.append(sample.media[0])
+        others: set[MediaRef] = set()
+        sources = {task.split("/")[0] for task in concepts.tasks}
+        for sample in (s for samples in parts.samples.values() for s in samples if "label" in s.meta):
+            if [ref.modality for ref in sample.media] != [modality]:
+                continue
+            if sample.task in concepts.tasks:
+                by_path[sample.media[0]] = str(sample.meta["label"])
+            elif sample.task.split("/")[0] not in sources:
+                # Media of another source show none of these; those of the same source may, unasked.
+                others.add(sample.media[0])
         if not by_path:
             raise ConfigurationError(f"tasks: no labelled training media for {', '.join(concepts.tasks)}")
-        silent = sorted(set(others) - set(by_path), key=lambda ref: str(ref.path))
+        silent = sorted(others - set(by_path), key=lambda ref: str(ref.path))
         silent = random.Random(parts.recipe.seed).sample(silent, min(len(silent), len(by_path) // 2))
         labelled = {**by_path, **dict.fromkeys(silent, NOTHING)}
         probe = fit_probe(parts.caches[modality].stack(list(labelled))[:, 0], list(labelled.values()))
