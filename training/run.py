@@ -137,7 +137,8 @@ def prepare(recipe: Recipe, corpus: Path) -> Parts:
     weights = {n: fetch(Source.parse(m.source), sha256=m.sha256) for n, m in recipe.modalities.items()}
     caches = {n: open_cache(m.encoder, m.sha256) for n, m in recipe.modalities.items()}
     for name, cache in caches.items():
-        encode_media(cache, _media(samples, name), weights[name])
+        state = cache.config.convert(load_state(weights[name]))
+        encode_media(cache, _media(samples, name), state)
     return Parts(recipe, llm, weights, caches, samples)
 
 
@@ -146,10 +147,10 @@ def open_cache(encoder: Mapping[str, Any], sha256: str) -> FeatureCache:
     return FeatureCache(cache_directory() / "features", encoder_config(encoder), sha256)
 
 
-def encode_media(cache: FeatureCache, references: list[MediaRef], weights: Path) -> None:
-    """Encode what is not cached yet."""
+def encode_media(cache: FeatureCache, references: list[MediaRef], state: Mapping[str, Tensor]) -> None:
+    """Encode what is not cached yet; `state` holds the encoder's weights under the module's names."""
     module = cache.config.build().eval()
-    module.load_state_dict(cache.config.convert(load_state(weights)), strict=False)
+    module.load_state_dict(state, strict=False)
     cache.ensure(references, module)
 
 
