@@ -1,7 +1,7 @@
 """Feature cache: each medium passes through each frozen encoder once.
 
-    <cache>/<encoder fingerprint>/shard-00000.safetensors   features float16 [rows, length, dim], memory-mapped on read
-    <cache>/<encoder fingerprint>/shard-00000.json          sha256 of each row's medium
+    <cache>/<encoder fingerprint>/shard-<hash>.safetensors   features float16 [rows, length, dim], memory-mapped on read
+    <cache>/<encoder fingerprint>/shard-<hash>.json          sha256 of each row's medium; <hash> is that of this list
 
 The key is the content of the medium and the fingerprint of the encoder (configuration and weights), so a renamed file
 is found again and another encoder never is. A shard appears by an atomic rename once it is whole: an interrupted run
@@ -10,30 +10,41 @@ continues after its last shard, and two runs at once at worst do some work twice
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.encoders import encode
 from model.encoders.base import EncoderConfig
 from model.errors import DataError, QuartetError
 from model.media import decode_audio, decode_image
-from training.data import MediaRef
+from training.data import FEATURES, MediaRef
 
 SHARD_ROWS = 1024
-DECODERS = {"image": decode_image, "audio": decode_audio}
+# Media decoded before they are encoded together: bounds memory, and is enough to find sounds of equal length.
+DECODED = 64
+DECODERS: dict[str, Callable[[bytes], Any]] = {"image": decode_image, "audio": decode_audio}
 
 
 class FeatureCache:
-    """Features of one modality under one encoder."""
+    """Features of one modality under one encoder.
+
+    Args:
+        folder: holds one folder per encoder; made if missing.
+        config: the encoder.
+        weights_sha256: hash of its weights.
+
+    Raises:
+        DataError: a damaged shard, by path.
+    """
 
     def __init__(self, folder: Path, config: EncoderConfig, weights_sha256: str) -> None:
         self.config = config
@@ -45,34 +56,42 @@ class FeatureCache:
         for index in sorted(self.folder.glob("shard-*.json")):
             self._read_index(index)
 
-    def ensure(self, references: Iterable[MediaRef], encoder: torch.nn.Module | None, workers: int = 2) -> int:
+    def missing(self, references: Iterable[MediaRef]) -> dict[str, Path]:
+        """Media that are not cached yet, by content hash; rows of feature files never are missing."""
+        paths = sorted({ref.path for ref in references if ref.row is None})
+        bar = tqdm(paths, desc=f"hash {self.config.modality}", leave=False, disable=len(paths) < 1000)
+        by_digest = {self.digest(path): path for path in bar}
+        return {digest: path for digest, path in by_digest.items() if digest not in self._rows}
+
+    def ensure(self, references: Iterable[MediaRef], encoder: Callable[[], nn.Module], workers: int = 2) -> int:
         """Encode the media that are not cached yet and return how many those were.
 
         Args:
-            references: media of this modality; rows of feature files need no work.
-            encoder: the built encoder with its weights, in evaluation mode; None promises that nothing is missing.
+            references: media of this modality.
+            encoder: builds the encoder with its weights, in evaluation mode; called only if something is missing.
             workers: threads that decode and preprocess.
 
         Raises:
-            DataError: a medium cannot be decoded, by path.
+            DataError: a medium that cannot be decoded, or whose features are not finite, by path.
         """
-        paths = sorted({ref.path for ref in references if ref.row is None})
-        missing = {self.digest(path): path for path in tqdm(paths, desc="hash", leave=False, disable=len(paths) < 1000)}
-        missing = {digest: path for digest, path in missing.items() if digest not in self._rows}
-        if missing and encoder is None:
-            raise DataError(f"{len(missing)} media are not in the feature cache {self.folder}")
-        todo = list(missing.items())
+        todo = list(self.missing(references).items())
+        if not todo:
+            return 0
+        module = encoder()
         with (
             ThreadPoolExecutor(workers) as pool,
-            tqdm(total=len(todo), desc="encode", unit="media", disable=not todo) as bar,
+            tqdm(total=len(todo), desc=f"encode {self.config.modality}", unit="media") as bar,
         ):
             for chunk in _chunks(todo, SHARD_ROWS):
                 features: list[Tensor] = []
-                for part in _chunks(chunk, 64):
+                for part in _chunks(chunk, DECODED):
                     inputs = list(pool.map(self._prepare, [path for _, path in part]))
                     with torch.inference_mode():
-                        features += encode(encoder, inputs)  # type: ignore[arg-type]
+                        features += [tensor.half().cpu() for tensor in encode(module, inputs)]
                     bar.update(len(part))
+                for (_, path), tensor in zip(chunk, features, strict=True):
+                    if not tensor.isfinite().all():
+                        raise DataError(f"{path}: the encoder gives features that are not finite in float16")
                 self._write([digest for digest, _ in chunk], torch.stack(features))
         return len(todo)
 
@@ -80,23 +99,26 @@ class FeatureCache:
         """Features `[length, dim]`, float32, of one medium.
 
         Raises:
-            DataError: not cached, or a row the feature file does not have.
+            DataError: not cached, a row that the feature file does not have, or features of another encoder's shape.
         """
         if reference.row is not None:
             return self._slice(reference.path, reference.row)
         digest = self.digest(reference.path)
         if digest not in self._rows:
-            raise DataError(f"{reference.path} is not in the feature cache; run `ensure` first")
+            raise DataError(f"{reference.path} is not in the feature cache {self.folder}; run `ensure` first")
         return self._slice(*self._rows[digest])
 
     def stack(self, references: Sequence[MediaRef]) -> Tensor:
-        """Features `[n, length, dim]` of several media."""
+        """Features `[n, length, dim]` of at least one medium."""
         return torch.stack([self.get(reference) for reference in references])
 
     def digest(self, path: Path) -> str:
         """Content hash of a file, remembered for this run."""
         if path not in self._digests:
-            self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            try:
+                self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror})") from None
         return self._digests[path]
 
     def _prepare(self, path: Path) -> Tensor:
@@ -106,37 +128,48 @@ class FeatureCache:
             raise DataError(f"{path}: {error}") from None
 
     def _slice(self, path: Path, row: int) -> Tensor:
-        file = self._open.get(path)
-        if file is None:
-            file = self._open[path] = safe_open(path, framework="pt")
+        """One row of a file that stays open: a read costs microseconds."""
         try:
-            features: Tensor = file.get_slice("features")[row]
-        except Exception as error:
+            if path not in self._open:
+                file = safe_open(path, framework="pt")
+                shape = file.get_slice(FEATURES).get_shape()
+                length, dim = self.config.length, self.config.dim
+                if len(shape) != 3 or shape[2] != dim or (length is not None and shape[1] != length):
+                    raise DataError(
+                        f"{path}: features have shape {shape}, the {self.config.family} encoder gives "
+                        f"[rows, {length or 'length'}, {dim}]; they were computed with another encoder"
+                    )
+                self._open[path] = file
+            features: Tensor = self._open[path].get_slice(FEATURES)[row]
+        except (SafetensorError, OSError, IndexError) as error:
             raise DataError(f"{path}#{row}: no such row of features ({error})") from None
         return features.float()
 
     def _write(self, digests: list[str], features: Tensor) -> None:
         # The name is the content's, so two runs that encode the same media write the same file.
         name = "shard-" + hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-        shard, index = self.folder / f"{name}.safetensors", self.folder / f"{name}.json"
-        temporary = self.folder / f".{name}.{os.getpid()}"
-        save_file({"features": features.half().contiguous()}, temporary)
-        temporary.rename(shard)
+        index = self.folder / f"{name}.json"
+        self._place(index.with_suffix(".safetensors"), save({FEATURES: features.contiguous()}))
         # The index comes last: what it names is whole.
-        temporary.write_text(json.dumps(digests))
-        temporary.rename(index)
+        self._place(index, json.dumps(digests).encode())
         self._read_index(index)
+
+    def _place(self, path: Path, data: bytes) -> None:
+        """Let a file appear whole or not at all, whoever else writes it at the same time."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".partial-", delete=False) as file:
+            file.write(data)
+        Path(file.name).rename(path)
 
     def _read_index(self, index: Path) -> None:
         shard = index.with_suffix(".safetensors")
         try:
             digests = json.loads(index.read_text())
             with safe_open(shard, framework="pt") as file:
-                rows = file.get_slice("features").get_shape()[0]
-        except Exception as error:
+                rows = file.get_slice(FEATURES).get_shape()[0]
+        except (SafetensorError, OSError, ValueError) as error:
             raise DataError(f"{shard} is damaged ({error}); delete it and its .json, it will be made again") from None
         if rows != len(digests):
-            raise DataError(f"{shard} holds {rows} rows, its index names {len(digests)}; delete both")
+            raise DataError(f"{shard} is damaged: {rows} rows, its index names {len(digests)}; delete both files")
         self._rows.update({digest: (shard, row) for row, digest in enumerate(digests)})
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from model.checkpoint import Checkpoint, Provenance, build_config
+from model.checkpoint import Checkpoint, Provenance, build_config, compare
 from model.encoders import encoder_config, load_state
 from model.errors import ConfigurationError, DataError
 from model.llm import llm_directory, load_llm, load_tokenizer, pad_embeddings
@@ -148,10 +148,20 @@ def open_cache(encoder: Mapping[str, Any], sha256: str) -> FeatureCache:
 
 
 def encode_media(cache: FeatureCache, references: list[MediaRef], state: Mapping[str, Tensor]) -> None:
-    """Encode what is not cached yet; `state` holds the encoder's weights under the module's names."""
-    module = cache.config.build().eval()
-    module.load_state_dict(state, strict=False)
-    cache.ensure(references, module)
+    """Encode what is not cached yet; `state` holds the encoder's weights under the module's names.
+
+    Raises:
+        CheckpointError: the weights are not those of the configured encoder.
+    """
+
+    def build() -> nn.Module:
+        module = cache.config.build().eval()
+        compare(state, module.state_dict(), f"weights of the {cache.config.family} encoder")
+        # Not strict only because of batch-norm counters, which some files lack.
+        module.load_state_dict(state, strict=False)
+        return module
+
+    cache.ensure(references, build)
 
 
 def concept_groups(parts: Parts, modality: str) -> list[ConceptGroup]:
