@@ -21,8 +21,10 @@ $(VENV)/.stamp: $(LOCK) pyproject.toml tools/install.py
 demo: venv ## build the demo model, start the server, ask about a picture and a sound, stay until Ctrl-C
 	@$(BIN)/python -m server.demo
 
-train: venv ## train the demo model again from nothing: corpus, features, projectors, checkpoint, scores
-	@$(BIN)/quartet train demo
+train: venv ## train the demo model again from nothing: corpus, projectors, checkpoint, scores
+	$(BIN)/quartet data build data/corpus
+	$(BIN)/quartet train demo --corpus data/corpus --output runs/demo
+	$(BIN)/quartet eval runs/demo/checkpoint --corpus data/corpus --output runs/demo
 
 test: lint ## run every check: ruff, mypy, pytest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

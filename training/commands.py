@@ -5,34 +5,44 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(help="Build and inspect training data.", no_args_is_help=True)
+data = typer.Typer(help="Build training data.", no_args_is_help=True)
 
 
 @data.callback()
 def _data() -> None:
-    """Build and inspect training data."""
+    """Build training data."""
 
 
 @data.command("build")
 def build_data(
     output: Annotated[Path, typer.Argument(help="Folder to write the corpora to.")],
-    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Only scenes, speech, stamps, sounds, emoji or dialogs; may be repeated. [default: all]"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many training samples per source.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Build the demo corpora from Debian, npm and PyPI packages."""
+    """Build the corpora of the demo from Debian and npm packages."""
+    from model.errors import DataError
     from training.corpus import build
 
-    typer.echo(str(build(output, sources=source, limit=limit, seed=seed)))
+    try:
+        typer.echo(str(build(output, sources=source, limit=limit, seed=seed)))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(str(error)) from error
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one, such as demo.")],
     corpus: Annotated[Path, typer.Option(help="Folder written by `quartet data build`.")],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the loss curve.")],
-    resume: Annotated[bool, typer.Option(help="Continue from the last saved step in OUTPUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last saved step.")] = False,
 ) -> None:
-    """Train a projector and write a checkpoint that `quartet serve` loads as it is."""
+    """Train the projectors of a recipe.
+
+    The checkpoint that is written can be served, packed and scored as it is.
+    """
     from training.recipe import read_recipe
     from training.run import run
 
@@ -49,7 +59,11 @@ def evaluate(
     probes: Annotated[Path | None, typer.Option(help="Corpus to fit the ceilings on, by default CORPUS.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many samples per task.", min=1)] = None,
 ) -> None:
-    """Score a checkpoint on held-out samples: right medium, none, a shuffled one, and the linear-probe ceiling."""
+    """Score a checkpoint on held-out samples.
+
+    Each question is asked with its medium, with none and with another sample's; a linear probe on the same frozen
+    features is the ceiling.
+    """
     from training.evaluate import evaluate_checkpoint
 
     typer.echo(evaluate_checkpoint(model, corpus, output, probes=probes, limit=limit))

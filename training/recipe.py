@@ -1,6 +1,6 @@
 """Recipes: a YAML file that says what a model is made of and how it is trained. Unknown keys are errors."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class Concepts:
-    """One group of named concepts for a start from names: the encoder's own classes, or labelled tasks of the corpus."""
+    """One group of named concepts to start from: the encoder's own classes, or labelled tasks of the corpus."""
 
     names: str | None = None
     """File beside the recipes with the names of the encoder's own classes, one per line."""
@@ -73,7 +73,7 @@ class Mixture:
     """One corpus source and how often its samples are seen."""
 
     source: str
-    """Folder of the corpus holding `train.jsonl`; `concepts` stands for the synthetic features of the encoders' classes."""
+    """Folder of the corpus that holds `train.jsonl`; `concepts`: synthetic features of the encoders' classes."""
     passes: float = 1.0
     """Times each sample is seen; a fraction takes a random part."""
     turns: int = 1
@@ -131,6 +131,8 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe file; a bare name is one of the shipped recipes.
 
+    Relative `file:` sources start at the recipe's folder.
+
     Raises:
         ConfigurationError: by file and key.
     """
@@ -143,7 +145,11 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); shipped recipes are {known}") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: not valid YAML ({error})") from None
-    return parse_recipe(values, where=path.name)
+    recipe = parse_recipe(values, where=path.name)
+    modalities = {k: replace(m, source=_absolute(m.source, path.parent)) for k, m in recipe.modalities.items()}
+    return replace(
+        recipe, llm=replace(recipe.llm, source=_absolute(recipe.llm.source, path.parent)), modalities=modalities
+    )
 
 
 def parse_recipe(values: Any, *, where: str = "recipe") -> Recipe:
@@ -158,6 +164,12 @@ def parse_recipe(values: Any, *, where: str = "recipe") -> Recipe:
     if isinstance(values.get("stages"), list):
         parsed["stages"] = [_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
     return from_mapping(Recipe, parsed, where=where)
+
+
+def _absolute(source: str, folder: Path) -> str:
+    """A relative `file:` source made absolute: the checkpoint that records it lies elsewhere."""
+    scheme, _, place = source.partition(":")
+    return f"file:{Path(folder, Path(place).expanduser()).resolve()}" if scheme == "file" and place else source
 
 
 def _modality(values: Any, where: str) -> ModalityRecipe:
