@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import DataError
+
 # Inverse strength of the L2 penalty, chosen on the training corpora by cross-validation over 0.01..1.
 PENALTY = 0.05
 
@@ -21,7 +23,9 @@ class Probe:
 
     classes: list[str]
     weight: Tensor
+    """`[classes, dim]`, float32."""
     bias: Tensor
+    """`[classes]`, float32."""
 
     def predict(self, features: Tensor) -> list[str]:
         """The most probable class of each row."""
@@ -34,9 +38,15 @@ class Probe:
 
 
 def fit_probe(features: Tensor, labels: Sequence[str], *, penalty: float = PENALTY) -> Probe:
-    """Fit a probe to pooled features `[n, dim]`."""
+    """Fit a probe to pooled features `[n, dim]` and their `n` labels.
+
+    Raises:
+        DataError: fewer than two classes.
+    """
     from sklearn.linear_model import LogisticRegression
 
+    if len(set(labels)) < 2:
+        raise DataError(f"a probe needs samples of at least two classes, got {sorted(set(labels))}")
     mean, scale = features.mean(dim=0), 1 / features.std(dim=0).clamp_min(1e-4)
     regression = LogisticRegression(C=penalty, max_iter=300, tol=1e-3)
     regression.fit(((features - mean) * scale).numpy(), list(labels))
