@@ -27,7 +27,8 @@ IMAGE_SUFFIXES = {
     ".bmp": "bmp",
     ".tiff": "tiff",
 }
-_MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"]+)"|(\S+))')
+# Punctuation after a path belongs to the sentence.
+_MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"]+)"|(\S+?)(?=[?!.,;:)]*(?:\s|$)))')
 HELP = "@path attaches a picture or sound at its place; /image PATH, /audio PATH, /clear, /quit"
 
 

@@ -136,7 +136,8 @@ class ServerSettings:
             flags |= {
                 "--kv-cache-memory-bytes": str((self.kv_cache_mib or 256) << 20),
                 "--max-num-seqs": "16",
-                "--max-num-batched-tokens": str(max(2048, min(length, 8192))),
+                # Longer prompts are taken in pieces; their log-probabilities are held at once, 200 KB a token.
+                "--max-num-batched-tokens": "1024",
                 "--mm-processor-cache-gb": "0.25",
             }
             # Compiling takes minutes on a CPU and gains little for small models.

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from model.checkpoint import compare
 from model.configuration import Modality
 from model.encoders import encode
-from model.errors import CheckpointError
 
 
 class Tower(nn.Module):
@@ -43,13 +43,6 @@ class Tower(nn.Module):
         Raises:
             CheckpointError: a tensor is missing, unknown or of another shape.
         """
-        # Step counters of batch norm are not read in inference, and some files lack them.
-        state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-        try:
-            missing, unexpected = self.load_state_dict(state, strict=False)
-        except RuntimeError as error:
-            raise CheckpointError(f"the {self.name} tower's weights do not fit its configuration: {error}") from None
-        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            what = f"{missing[0]} is missing" if missing else f"{unexpected[0]} is unknown"
-            raise CheckpointError(f"the {self.name} tower's weights do not fit its configuration: {what}")
+        compare(state, self.state_dict(), f"weights of the {self.name} tower")
+        # Not strict: step counters of batch norm, which inference does not read, may be absent.
+        self.load_state_dict(state, strict=False)

@@ -129,7 +129,9 @@ def explain(request: Mapping[str, Any], failed: Failures, message: str, param: s
         param: what the engine named; `<modality>[<index>]` is a medium counted over the whole request.
     """
     if "messages" in request and not isinstance(request["messages"], list):
-        return ApiError(status=400, message='messages must be a list of {"role": ..., "content": ...}', param="messages")
+        return ApiError(
+            status=400, message='messages must be a list of {"role": ..., "content": ...}', param="messages"
+        )
     listed = list(parts(request))
     if failed:
         for part in listed:

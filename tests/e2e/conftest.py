@@ -1,4 +1,4 @@
-"""One server for all end-to-end tests, and the reference model it must agree with."""
+"""What end-to-end tests share beside the server: the reference model it must agree with, and a client."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,23 +9,12 @@ import pytest
 from tests.support.reference import Reference
 from tests.support.serving import ServerProcess
 
-MAX_MEDIA = 10
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-
-
-@pytest.fixture(scope="session")
-def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A float32 server of the tiny Llama + CLIP + Whisper checkpoint."""
-    folder = tmp_path_factory.mktemp("server")
-    running = ServerProcess.start(tiny_checkpoint, folder, "--max-media", str(MAX_MEDIA)).wait()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -87,4 +87,6 @@ def test_text_is_that_of_the_plain_language_model(
         choice = body["choices"][0]
         assert body["prompt_token_ids"] == plain["prompt_ids"]
         assert choice["token_ids"] == plain["token_ids"]
-        assert [entry["logprob"] for entry in choice["logprobs"]["content"]] == pytest.approx(plain["logprobs"], abs=1e-5)
+        assert [entry["logprob"] for entry in choice["logprobs"]["content"]] == pytest.approx(
+            plain["logprobs"], abs=1e-5
+        )

@@ -62,7 +62,9 @@ def damaged_pack(folder: Path) -> Path:
     """A packed directory that lost a tensor of its projector."""
     packed = pack(folder / "checkpoint", folder / "packed")
     state = load_file(packed / "projectors.safetensors")
-    save_file({n: t for n, t in state.items() if n != "projectors.image.second.bias"}, packed / "projectors.safetensors")
+    save_file(
+        {n: t for n, t in state.items() if n != "projectors.image.second.bias"}, packed / "projectors.safetensors"
+    )
     return packed
 
 

@@ -16,6 +16,8 @@ import psutil
 
 QUARTET = Path(sys.executable).with_name("quartet")
 START_SECONDS = 240.0
+# Of the server that all tests share.
+MAX_MEDIA = 10
 
 
 def free_port() -> int:
