@@ -1,8 +1,9 @@
 """Runs models in vLLM without a server, one after the other, in one process.
 
-Called as `python -m tests.support.offline JOBS OUT`. JOBS is a JSON list of `{"model": directory, "conversations": [messages, ...]}`; OUT receives, for each job and
-conversation, prompt ids, greedy token ids and their log-probabilities. A process of its own, because vLLM changes the
-one it runs in, and one for all jobs, because importing it takes longer than everything else here.
+Called as `python -m tests.support.offline JOBS OUT`. JOBS is a JSON list of `{"model": directory, "conversations":
+[messages, ...]}`; OUT receives, for each job and conversation, prompt ids, greedy token ids and log-probabilities. A
+process of its own, because vLLM changes the one it runs in, and one for all jobs, because importing it takes longer
+than everything else here.
 """
 
 import gc
