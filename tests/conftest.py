@@ -1,9 +1,14 @@
 """Settings and fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.serving import ServerProcess
 
 # Before anything imports torch or transformers: the machine is shared, and no test may need the hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,3 +23,14 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.tiny import build_checkpoint  # here, so that tests without it need not wait for torch
 
     return build_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["ServerProcess"]:
+    """The one server of the whole suite: the tiny checkpoint in float32."""
+    from tests.support.serving import MAX_MEDIA, ServerProcess
+
+    folder = tmp_path_factory.mktemp("server")
+    running = ServerProcess.start(tiny_checkpoint, folder, "--max-media", str(MAX_MEDIA)).wait()
+    yield running
+    running.stop()

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.reference import Reference
+from tests.support.serving import MAX_MEDIA as MAX_MEDIA
 from tests.support.serving import ServerProcess
 
 
