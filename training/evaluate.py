@@ -24,8 +24,8 @@ from model.reference import QuartetForConditionalGeneration
 from training.cache import FeatureCache
 from training.data import MediaRef, Sample, read_samples
 from training.dataset import Collator, Row, encode_row
+from training.parts import encode_media, open_cache
 from training.probe import fit_probe
-from training.run import encode_media, open_cache
 
 BATCH = 32
 LENGTH = 512

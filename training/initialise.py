@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from model.errors import ConfigurationError
+from model.errors import ConfigurationError, DataError
+from model.projectors import Projector
 from model.projectors.mlp import Mlp
+
+# Singular values below this share of the largest are rounding, not signal.
+NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,60 @@ class ConceptGroup:
     """First soft token the name is written to."""
 
 
+def start_projector(
+    projector: Projector,
+    kind: str,
+    *,
+    features: Tensor,
+    answers: Sequence[str],
+    groups: Sequence[ConceptGroup],
+    tokenizer: PreTrainedTokenizerBase,
+    embeddings: Tensor,
+) -> None:
+    """Start one projector in place.
+
+    Args:
+        projector: as built, with random weights.
+        kind: `random`, `ridge` or `names`.
+        features: pooled features `[n, dim]` of training media.
+        answers: what is to be said about each of them.
+        groups: for `names`, the concepts.
+        tokenizer: the language model's.
+        embeddings: its embedding table `[vocabulary, hidden]`.
+
+    Raises:
+        ConfigurationError: a projector that cannot start this way; says what it needs.
+        DataError: no training media to start from.
+    """
+    if kind == "random":
+        if isinstance(projector, Mlp) and len(features):
+            standardise(projector, features)
+        return
+    if not isinstance(projector, Mlp):
+        raise ConfigurationError(f"initialisation.type: {kind} needs a projector of type mlp")
+    if not len(features):
+        raise DataError(f"initialisation.type: {kind} needs training samples with one medium each")
+    standardise(projector, features)
+    if kind == "names":
+        start_from_names(projector, groups, tokenizer, embeddings)
+    else:
+        start_from_ridge(projector, features, name_embeddings(answers, tokenizer, embeddings, projector.config.tokens))
+
+
 def name_embeddings(
     names: Sequence[str | None], tokenizer: PreTrainedTokenizerBase, embeddings: Tensor, tokens: int, slot: int = 0
 ) -> Tensor:
-    """Embeddings of each name's first tokens, `[names, tokens, hidden]`, from `slot` on; zero where a name ends."""
+    """Embeddings of each name's first tokens, `[names, tokens, hidden]`, from `slot` on; zero where a name ends.
+
+    Raises:
+        ConfigurationError: `slot` is not one of the `tokens`.
+    """
+    if not 0 <= slot < tokens:
+        raise ConfigurationError(f"slot: {slot} is outside 0..{tokens - 1}, the projector's tokens")
     table = torch.zeros(len(names), tokens, embeddings.shape[1])
     for row, name in enumerate(names):
         if name:
+            # Words inside a sentence begin with a space.
             ids = tokenizer(" " + name, add_special_tokens=False)["input_ids"][: tokens - slot]
             table[row, slot : slot + len(ids)] = embeddings[ids].float()
     return table
@@ -49,22 +100,35 @@ def start_from_names(
     """Write concept scores into the first layer and name embeddings into the second; the residual path starts at zero.
 
     Raises:
-        ConfigurationError: the projector's softmax groups are not those of `groups`.
+        ConfigurationError: the projector's softmax groups are not those of `groups`, or it takes other features.
     """
     sizes = [len(group.names) for group in groups]
     if projector.config.groups != sizes:
         raise ConfigurationError(
             f"projector.groups: {projector.config.groups} are not the sizes of the concepts ({sizes})"
         )
-    tokens = projector.config.tokens
+    for index, group in enumerate(groups):
+        if group.weight.shape != (sizes[index], projector.first.in_features):
+            raise ConfigurationError(
+                f"concepts[{index}]: scores of shape {list(group.weight.shape)} do not fit {sizes[index]} names and "
+                f"features of size {projector.first.in_features}"
+            )
+    tables = [
+        name_embeddings(group.names, tokenizer, embeddings, projector.config.tokens, group.slot) for group in groups
+    ]
     projector.first.weight.copy_(torch.cat([group.weight for group in groups]))
     projector.first.bias.copy_(torch.cat([group.bias for group in groups]))
-    tables = [name_embeddings(group.names, tokenizer, embeddings, tokens, group.slot) for group in groups]
     projector.second.weight.copy_(torch.cat(tables).flatten(1).T)
     projector.second.bias.zero_()
     if projector.config.residual:
-        last = projector.residual[-1] if isinstance(projector.residual, torch.nn.Sequential) else projector.residual
-        torch.nn.init.zeros_(last.weight)
+        residual_output(projector).weight.zero_()
+
+
+def residual_output(projector: Mlp) -> nn.Linear:
+    """The last layer of the residual path: zero there means no residual, and gradients still flow."""
+    last = projector.residual[-1] if isinstance(projector.residual, nn.Sequential) else projector.residual
+    assert isinstance(last, nn.Linear)
+    return last
 
 
 @torch.no_grad()
@@ -72,7 +136,7 @@ def standardise(projector: Mlp, features: Tensor) -> None:
     """Give the residual path the mean and spread of training features `[n, dim]`."""
     if projector.config.residual:
         projector.mean.copy_(features.mean(dim=0))
-        projector.scale.copy_(1 / features.std(dim=0).clamp_min(1e-3))
+        projector.scale.copy_(1 / features.std(dim=0, correction=0).clamp_min(1e-3))
 
 
 @torch.no_grad()
@@ -80,28 +144,35 @@ def start_from_ridge(projector: Mlp, features: Tensor, targets: Tensor, *, penal
     """Closed-form regression from features `[n, dim]` to embeddings of the answers' first tokens `[n, tokens, hidden]`.
 
     The map is written as the product of the two layers by its singular value decomposition, truncated to the width
-    between them; a full residual path takes it as it is.
+    between them; a full residual path takes it as it is. What the map leaves unused of the first layer stays random and
+    has no effect yet, so that training can still use it.
 
     Raises:
         ConfigurationError: the activation between the layers is not linear and there is no full-rank residual path.
     """
-    x = torch.cat([features, torch.ones(len(features), 1)], dim=1).double()
-    gram = x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype)
-    solution = torch.linalg.solve(gram, x.T @ targets.flatten(1).double()).float()
-    weight, bias = solution[:-1].T, solution[-1]
-    if projector.config.residual and isinstance(projector.residual, torch.nn.Linear):
-        projector.residual.weight.copy_(weight / projector.scale)
-        projector.second.weight.zero_()
+    residual = projector.residual if projector.config.residual else None
+    if not isinstance(residual, nn.Linear) and projector.config.activation != "none":
+        raise ConfigurationError("initialisation.type: ridge needs activation none, or a residual path of full rank")
+    weight, bias = fit_ridge(features, targets.flatten(1), penalty)
+    projector.second.weight.zero_()
+    if isinstance(residual, nn.Linear):
+        residual.weight.copy_(weight / projector.scale)
         projector.second.bias.copy_(bias + weight @ projector.mean)
         return
-    if projector.config.activation != "none":
-        raise ConfigurationError("initialisation: ridge needs activation none, or a residual path of full rank")
+    if residual is not None:
+        residual_output(projector).weight.zero_()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
-    rank = min(projector.first.out_features, len(values))
+    rank = min(projector.first.out_features, int((values > NEGLIGIBLE * values.max()).sum()))
     root = values[:rank].sqrt()
-    projector.first.weight.zero_()
-    projector.first.bias.zero_()
-    projector.second.weight.zero_()
+    projector.first.bias[:rank] = 0
     projector.first.weight[:rank] = root[:, None] * right[:rank]
     projector.second.weight[:, :rank] = left[:, :rank] * root
     projector.second.bias.copy_(bias)
+
+
+def fit_ridge(features: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weight `[width, dim]` and bias `[width]` of the linear map from `[n, dim]` to `[n, width]`, ridge-penalised."""
+    x = torch.cat([features, torch.ones(len(features), 1)], dim=1).double()
+    gram = x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype)
+    solution = torch.linalg.solve(gram, x.T @ targets.double()).float()
+    return solution[:-1].T, solution[-1]

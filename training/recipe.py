@@ -1,5 +1,10 @@
-"""Recipes: a YAML file that says what a model is made of and how it is trained. Unknown keys are errors."""
+"""Recipes: a YAML file that says what a model is made of and how it is trained. Unknown keys are errors.
 
+Everything that can be checked without weights and data is checked here, before any of them is fetched.
+"""
+
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +12,14 @@ from typing import Any
 import yaml
 
 from model.checkpoint import Part
+from model.encoders import encoder_config
 from model.errors import ConfigurationError
 from model.fields import check_choice, check_range, from_mapping
+from model.projectors import projector_config
 
 RECIPES = Path(__file__).parent / "recipes"
+# The source of synthetic features of the encoders' own classes, made by the run and not by a corpus.
+CONCEPTS = "concepts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +27,7 @@ class Concepts:
     """One group of named concepts to start from: the encoder's own classes, or labelled tasks of the corpus."""
 
     names: str | None = None
-    """File beside the recipes with the names of the encoder's own classes, one per line."""
+    """File beside the recipe with the names of the encoder's own classes, one per line."""
     tasks: list[str] = field(default_factory=list)
     """Tasks whose labels are the concepts; a linear probe is fitted on their training media."""
     slot: int = 0
@@ -31,6 +40,8 @@ class Concepts:
     def __post_init__(self) -> None:
         if (self.names is None) == (not self.tasks):
             raise ConfigurationError("names: give either names or tasks")
+        if self.per_class and self.names is None:
+            raise ConfigurationError("per_class: goes with names; the media of tasks are in the corpus")
         check_range("slot", self.slot, 0, 4096)
         check_range("sharpness", self.sharpness, 0.01, 100)
         check_range("per_class", self.per_class, 0, 10_000)
@@ -61,6 +72,21 @@ class ModalityRecipe:
     projector: dict[str, Any]
     initialisation: Initialisation = field(default_factory=Initialisation)
     placeholder: str | None = None
+
+    def __post_init__(self) -> None:
+        encoder_config(self.encoder)
+        if self.initialisation.type == "names" and "groups" in self.projector:
+            raise ConfigurationError("projector.groups: are the sizes of initialisation.concepts; leave them out")
+        # How many concepts a group has is only known from the data; any number will do to check the rest.
+        tokens = projector_config(self.entry([2] * len(self.initialisation.concepts))["projector"]).tokens
+        for index, concepts in enumerate(self.initialisation.concepts):
+            check_range(f"initialisation.concepts[{index}].slot", concepts.slot, 0, tokens - 1)
+
+    def entry(self, groups: Sequence[int]) -> dict[str, Any]:
+        """The modality as `model.checkpoint.build_config` takes it, with so many concepts in each group."""
+        projector = {**self.projector, "groups": list(groups)} if groups else dict(self.projector)
+        entry: dict[str, Any] = {"encoder": self.encoder, "projector": projector}
+        return entry if self.placeholder is None else {**entry, "placeholder": self.placeholder}
 
     @property
     def part(self) -> Part:
@@ -103,10 +129,17 @@ class Stage:
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 16, 1 << 20)
         check_range("batch_tokens", self.batch_tokens, self.max_length, 1 << 24)
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ConfigurationError(f"name: {self.name!r} names a folder; use letters, digits, '-', '_' and '.'")
+        for pattern, rate in self.learning_rates.items():
+            check_range(f"learning_rates.{pattern}", rate, 0.0, 10.0)
         check_range("warmup", self.warmup, 0.0, 0.5)
         check_range("weight_decay", self.weight_decay, 0.0, 1.0)
         if not self.data or not self.learning_rates:
             raise ConfigurationError("data, learning_rates: a stage needs both")
+        sources = [mixture.source for mixture in self.data]
+        if len(set(sources)) != len(sources):
+            raise ConfigurationError(f"data: a source stands there twice: {', '.join(sources)}; use passes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,41 +159,61 @@ class Recipe:
         check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
         if not self.stages or not self.modalities:
             raise ConfigurationError("stages, modalities: a recipe needs both")
+        for name, modality in self.modalities.items():
+            encoded = encoder_config(modality.encoder).modality
+            if encoded != name:
+                raise ConfigurationError(f"modalities.{name}.encoder.family: encodes {encoded}, not {name}")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"stages: two of them share a name: {', '.join(names)}")
+        if self._uses(CONCEPTS) and not any(
+            concepts.per_class for m in self.modalities.values() for concepts in m.initialisation.concepts
+        ):
+            raise ConfigurationError(f"stages: source {CONCEPTS} needs a group of concepts with per_class above 0")
+
+    @property
+    def sources(self) -> list[str]:
+        """The corpus sources of all stages, in order of appearance."""
+        named = dict.fromkeys(mixture.source for stage in self.stages for mixture in stage.data)
+        return [name for name in named if name != CONCEPTS]
+
+    def _uses(self, source: str) -> bool:
+        return any(mixture.source == source for stage in self.stages for mixture in stage.data)
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe file; a bare name is one of the shipped recipes.
 
-    Relative `file:` sources start at the recipe's folder.
+    Relative `file:` sources and files of names start at the recipe's folder.
 
     Raises:
         ConfigurationError: by file and key.
     """
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():
         path = RECIPES / f"{path}.yaml"
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); shipped recipes are {known}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid YAML ({error})") from None
-    recipe = parse_recipe(values, where=path.name)
-    modalities = {k: replace(m, source=_absolute(m.source, path.parent)) for k, m in recipe.modalities.items()}
-    return replace(
-        recipe, llm=replace(recipe.llm, source=_absolute(recipe.llm.source, path.parent)), modalities=modalities
-    )
+    return parse_recipe(values, where=path.name, folder=path.parent)
 
 
-def parse_recipe(values: Any, *, where: str = "recipe") -> Recipe:
-    """Check a decoded recipe."""
+def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) -> Recipe:
+    """Check a decoded recipe; relative `file:` sources and files of names start at `folder`."""
     if not isinstance(values, dict):
         raise ConfigurationError(f"{where}: expected a mapping")
     parsed = dict(values)
     if "llm" in values:
-        parsed["llm"] = from_mapping(Part, values["llm"], where=f"{where}: llm")
+        llm = from_mapping(Part, values["llm"], where=f"{where}: llm")
+        parsed["llm"] = replace(llm, source=_absolute(llm.source, folder))
     if isinstance(values.get("modalities"), dict):
-        parsed["modalities"] = {k: _modality(v, f"{where}: modalities.{k}") for k, v in values["modalities"].items()}
+        parsed["modalities"] = {
+            name: _modality(entry, f"{where}: modalities.{name}", folder)
+            for name, entry in values["modalities"].items()
+        }
     if isinstance(values.get("stages"), list):
         parsed["stages"] = [_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
     return from_mapping(Recipe, parsed, where=where)
@@ -172,16 +225,25 @@ def _absolute(source: str, folder: Path) -> str:
     return f"file:{Path(folder, Path(place).expanduser()).resolve()}" if scheme == "file" and place else source
 
 
-def _modality(values: Any, where: str) -> ModalityRecipe:
+def _modality(values: Any, where: str, folder: Path) -> ModalityRecipe:
     if isinstance(values, dict) and isinstance(start := values.get("initialisation"), dict):
         where_start = f"{where}.initialisation"
-        groups = [
-            from_mapping(Concepts, v, where=f"{where_start}.concepts[{i}]")
-            for i, v in enumerate(start.get("concepts", []))
-        ]
-        start = from_mapping(Initialisation, {**start, "concepts": groups}, where=where_start)
-        values = {**values, "initialisation": start}
-    return from_mapping(ModalityRecipe, values, where=where)
+        if isinstance(entries := start.get("concepts"), list):
+            groups = [_concepts(v, f"{where_start}.concepts[{i}]", folder) for i, v in enumerate(entries)]
+            start = {**start, "concepts": groups}
+        values = {**values, "initialisation": from_mapping(Initialisation, start, where=where_start)}
+    modality = from_mapping(ModalityRecipe, values, where=where)
+    return replace(modality, source=_absolute(modality.source, folder))
+
+
+def _concepts(values: Any, where: str, folder: Path) -> Concepts:
+    concepts = from_mapping(Concepts, values, where=where)
+    if concepts.names is None:
+        return concepts
+    path = (folder / concepts.names).resolve()
+    if not path.is_file():
+        raise ConfigurationError(f"{where}.names: {path} does not exist")
+    return replace(concepts, names=str(path))
 
 
 def _stage(values: Any, where: str) -> Stage:

@@ -1,24 +1,41 @@
-"""Pictures and tables of a run."""
+"""The loss curve of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Share of a new value in the running mean.
+SMOOTHING = 0.1
+
+
+def loss_points(log: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Step and loss of every entry that has them; the steps of a stage go on after those of the one before."""
+    points: list[tuple[int, float]] = []
+    before = 0
+    stage = None
+    for entry in log:
+        if "loss" not in entry:
+            continue
+        if entry.get("stage") != stage:
+            stage, before = entry.get("stage"), points[-1][0] if points else 0
+        points.append((before + int(entry["step"]), float(entry["loss"])))
+    return points
+
 
 def draw_loss(log: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the loss of every logged step, and its running mean, as a PNG."""
+    """Draw the logged loss and its running mean as a PNG; nothing is drawn if no loss was logged."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    points = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+    points = loss_points(log)
     if not points:
         return
     steps, losses = zip(*points, strict=True)
     mean, smooth = losses[0], []
     for loss in losses:
-        mean = 0.9 * mean + 0.1 * loss
+        mean += SMOOTHING * (loss - mean)
         smooth.append(mean)
     figure, axes = pyplot.subplots(figsize=(7, 4), dpi=120)
     axes.plot(steps, losses, color="0.8", linewidth=1, label="mean of 10 steps")

@@ -1,0 +1,125 @@
+"""Named concepts of a recipe: where their scores come from, and synthetic features of an encoder's own classes.
+
+A group of concepts is either the class head that came with the encoder or a linear probe on labelled training media.
+`training.initialise` writes groups into a projector; synthetic features let it learn every name of a head, whether or
+not the corpus shows it.
+"""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from model.errors import ConfigurationError, DataError
+from training.corpus.phrases import question
+from training.data import FEATURES, FEATURES_SUFFIX, MediaRef, Sample
+from training.dream import dream
+from training.initialise import ConceptGroup
+from training.parts import Parts
+from training.probe import Probe, fit_probe
+from training.recipe import CONCEPTS, Concepts
+
+# The name of "none of these": media of other sources, which a group of concepts must stay silent about.
+NOTHING = "(none of these)"
+# What is asked about a synthetic medium, by modality.
+QUESTIONS = {"image": "name", "audio": "sounds/name"}
+
+
+def concept_groups(parts: Parts, modality: str) -> list[ConceptGroup]:
+    """Named concepts of a modality, as its recipe asks for.
+
+    Raises:
+        ConfigurationError: the encoder has no classes of its own, or not as many as there are names.
+        DataError: no labelled media for a task.
+    """
+    groups = []
+    for index, concepts in enumerate(parts.recipe.modalities[modality].initialisation.concepts):
+        where = f"modalities.{modality}.initialisation.concepts[{index}]"
+        if concepts.names is None:
+            probe = fit_concepts(parts, modality, concepts.tasks, where)
+            names: list[str | None] = [None if name == NOTHING else name for name in probe.classes]
+            weight, bias = probe.weight, probe.bias
+        else:
+            head = parts.caches[modality].config.classifier(parts.weights[modality])
+            if head is None:
+                raise ConfigurationError(f"{where}.names: this encoder has no classes of its own; give tasks")
+            (weight, bias), names = head, list(read_names(Path(concepts.names)))
+            if len(names) != len(bias):
+                raise ConfigurationError(f"{where}.names: {len(names)} names for the encoder's {len(bias)} classes")
+        groups.append(ConceptGroup(names, weight * concepts.sharpness, bias * concepts.sharpness, concepts.slot))
+    return groups
+
+
+def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str) -> Probe:
+    """A probe over the labels of `tasks` and `NOTHING`.
+
+    Raises:
+        DataError: no labelled media.
+    """
+    labels: dict[MediaRef, str] = {}
+    others: set[MediaRef] = set()
+    sources = {task.split("/")[0] for task in tasks}
+    for sample in parts.single(modality):
+        if "label" not in sample.meta:
+            continue
+        if sample.task in tasks:
+            labels[sample.media[0]] = str(sample.meta["label"])
+        elif sample.task.split("/")[0] not in sources:
+            # Media of another source show none of these; those of the same source may, unasked.
+            others.add(sample.media[0])
+    if not labels:
+        raise DataError(f"{where}.tasks: no sample of {', '.join(tasks)} has one {modality} and a label")
+    silent = sorted(others - set(labels), key=_place)
+    silent = random.Random(parts.recipe.seed).sample(silent, min(len(silent), len(labels) // 2))
+    labels |= dict.fromkeys(silent, NOTHING)
+    return fit_probe(parts.caches[modality].stack(list(labels))[:, 0], list(labels.values()))
+
+
+def read_names(path: Path) -> list[str]:
+    """Names of an encoder's classes, one per line in the order of its head; lines that start with # are comments."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def dreamed_samples(parts: Parts, groups: Mapping[str, list[ConceptGroup]], output: Path) -> list[Sample]:
+    """Synthetic features of the encoders' own classes, written to `output`, as samples that ask for the name."""
+    samples: list[Sample] = []
+    for modality, recipe in parts.recipe.modalities.items():
+        for index, concepts in enumerate(recipe.initialisation.concepts):
+            if concepts.per_class:
+                path = (output / f"{CONCEPTS}-{modality}-{index}{FEATURES_SUFFIX}").resolve()
+                samples += _dream(parts, modality, concepts, groups[modality][index], path)
+    return samples
+
+
+def _dream(parts: Parts, modality: str, concepts: Concepts, group: ConceptGroup, path: Path) -> list[Sample]:
+    seed, generator = parts.recipe.seed, random.Random(parts.recipe.seed)
+    media = sorted(parts.media(modality), key=_place)
+    if not media:
+        raise DataError(f"modalities.{modality}.initialisation: per_class needs any {modality} media to begin from")
+    classes = torch.arange(len(group.names)).repeat(concepts.per_class)
+    base = parts.caches[modality].stack([generator.choice(media) for _ in range(len(classes))])[:, 0]
+    head = (group.weight / concepts.sharpness, group.bias / concepts.sharpness)
+    features = dream(head, base, classes, seed=seed)
+    save_file({FEATURES: features.half()[:, None].contiguous()}, path)
+    samples = []
+    for row, index in enumerate(classes.tolist()):
+        medium = {"type": f"{modality}_url", f"{modality}_url": {"url": f"{path.name}#{row}"}}
+        text = {"type": "text", "text": question(generator, QUESTIONS[modality], "en")}
+        content = [medium, text] if generator.random() < 2 / 3 else [text, medium]
+        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": group.names[index]}]
+        samples.append(
+            Sample(
+                id=f"{path.stem}/{row:06d}",
+                messages=messages,
+                media=[MediaRef(modality, path, row)],
+                meta={"task": f"{CONCEPTS}/{modality}", "language": "en"},
+            )
+        )
+    return samples
+
+
+def _place(reference: MediaRef) -> str:
+    return str(reference.path)
