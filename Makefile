@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 LOCK   ?= requirements/cpu.lock
 # The files Python code is checked in. A package that does not exist yet is no error.
-CODE   := $(wildcard model server training tests tools)
+CODE   := $(wildcard model server training benchmarks tests tools)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo train test lint format lock clean distclean
