@@ -111,7 +111,7 @@ def build_checkpoint(
             name: {"encoder": values, "projector": {"type": "mlp", "tokens": tokens, **(projector or {})}}
             for name, values in encoders.items()
         }
-        parts = {name: _write_encoder(directory / f"{name}.safetensors", values) for name, values in encoders.items()}
+        parts = {name: write_encoder(directory / f"{name}.safetensors", values) for name, values in encoders.items()}
         config = build_config(llm_path, modalities)
         projectors = nn.ModuleDict(
             {name: spec.build_projector(config.hidden_size) for name, spec in config.modality_specs.items()}
@@ -187,7 +187,8 @@ def sound_bytes(seed: int = 0, seconds: float = 0.5, rate: int = 16_000) -> byte
     return buffer.getvalue()
 
 
-def _write_encoder(path: Path, values: Mapping[str, Any]) -> Part:
+def write_encoder(path: Path, values: Mapping[str, Any]) -> Part:
+    """Write random weights of the encoder that `values` configures; the source is relative to a folder beside them."""
     module = encoder_config(values).build()
     for name, parameter in module.named_parameters():
         # Untrained towers barely tell one medium from another; larger weights do.

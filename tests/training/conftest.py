@@ -1,0 +1,33 @@
+"""Frozen parts, a corpus and a private cache for the tests of training."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny frozen parts: `llm/`, `image.safetensors` (CLIP), `audio.safetensors` (Whisper). Read-only."""
+    from tests.training.parts import write_parts
+
+    return write_parts(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources `scenes`, `tones` and `dialogs`. Read-only."""
+    from tests.training.parts import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quartet-cache")
+
+
+@pytest.fixture
+def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of these tests alone, shared by them: everything in it is named by content."""
+    monkeypatch.setenv("QUARTET_CACHE", str(shared_cache))
+    return shared_cache
