@@ -226,9 +226,9 @@ def _absolute(source: str, folder: Path) -> str:
 
 
 def _modality(values: Any, where: str, folder: Path) -> ModalityRecipe:
-    if isinstance(values, dict) and isinstance(start := values.get("initialisation"), dict):
-        where_start = f"{where}.initialisation"
-        if isinstance(entries := start.get("concepts"), list):
+    if isinstance(values, dict) and "initialisation" in values:
+        start, where_start = values["initialisation"], f"{where}.initialisation"
+        if isinstance(start, dict) and isinstance(entries := start.get("concepts"), list):
             groups = [_concepts(v, f"{where_start}.concepts[{i}]", folder) for i, v in enumerate(entries)]
             start = {**start, "concepts": groups}
         values = {**values, "initialisation": from_mapping(Initialisation, start, where=where_start)}

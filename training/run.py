@@ -67,7 +67,6 @@ def run(
         ConfigurationError: the training diverges.
     """
     begin(recipe, corpus, output, resume=resume)
-    torch.manual_seed(recipe.seed)
     parts = prepare(recipe, corpus)
     groups = {name: concept_groups(parts, name) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
@@ -148,6 +147,8 @@ def build_model(
 ) -> QuartetForConditionalGeneration:
     """The model to train: frozen language model, projectors started as the recipe asks for, no encoders."""
     recipe = parts.recipe
+    # Only here: how much randomness was used before depends on what was found in the cache.
+    torch.manual_seed(recipe.seed)
     llm = load_llm(parts.llm, getattr(torch, recipe.dtype))
     pad_embeddings(llm, config.get_text_config().vocab_size)
     llm.requires_grad_(False)

@@ -188,5 +188,5 @@ def test_weights_of_another_encoder_are_refused(
 ) -> None:
     config = encoder_config(ENCODERS["whisper"])
     state = config.convert(load_state(parts / "audio.safetensors"))
-    with pytest.raises(CheckpointError, match="weights of the clip encoder: tensor .* is missing"):
+    with pytest.raises(CheckpointError, match=r"weights of the clip encoder: tensor .* is missing"):
         encode_media(make(), pictures, state)

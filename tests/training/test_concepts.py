@@ -1,0 +1,102 @@
+"""Groups of concepts from labelled media: what they name, and what they stay silent about."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.errors import ConfigurationError, DataError
+from training.concepts import NOTHING, concept_groups, dreamed_samples
+from training.data import MediaRef, Sample
+from training.parts import Parts
+from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe
+
+DIM = 8
+CENTRES = {"red": 0, "blue": 1, "round": 2, "a dog": 3, "a cat": 4}
+
+
+class Cache:
+    """Features by name of the file: the thing it shows stands before the dash."""
+
+    config: Any = None
+
+    def stack(self, references: Sequence[MediaRef]) -> torch.Tensor:
+        rows = []
+        for reference in references:
+            name, number = reference.path.stem.split("-")
+            noise = torch.randn(DIM, generator=torch.Generator().manual_seed(int(number)))
+            rows.append((5 * torch.eye(DIM)[CENTRES[name]] + 0.3 * noise)[None])
+        return torch.stack(rows)
+
+
+def shown(task: str, thing: str, number: int, label: str | None = None) -> Sample:
+    meta = {"task": task} | ({"label": label} if label else {})
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": thing}]
+    media = [MediaRef("image", Path(f"{thing}-{number}.png"))]
+    return Sample(id=f"{task}/{number}", messages=turn, media=media, meta=meta)
+
+
+@pytest.fixture
+def samples() -> dict[str, list[Sample]]:
+    numbers = iter(range(1000))
+    scenes = [shown("scenes/colour", c, next(numbers), c) for _ in range(20) for c in ("red", "blue")]
+    # Of the same source: they may well have a colour, it is just not asked for.
+    scenes += [shown("scenes/shape", "round", next(numbers), "round") for _ in range(20)]
+    animals = [shown("animals/name", a, next(numbers), a) for _ in range(20) for a in ("a dog", "a cat")]
+    return {"scenes": scenes, "animals": animals}
+
+
+def parts(samples: dict[str, list[Sample]], *groups: Concepts) -> Parts:
+    modality = object.__new__(ModalityRecipe)
+    object.__setattr__(modality, "initialisation", Initialisation(type="names", concepts=list(groups)))
+    recipe = object.__new__(Recipe)
+    object.__setattr__(recipe, "modalities", {"image": modality})
+    object.__setattr__(recipe, "seed", 0)
+    return Parts(recipe, Path(), {"image": Path()}, {"image": Cache()}, samples)  # type: ignore[dict-item]
+
+
+def test_a_group_names_its_own_and_is_silent_about_other_sources(samples: dict[str, list[Sample]]) -> None:
+    made = parts(samples, Concepts(tasks=["scenes/colour"], slot=1, sharpness=3.0))
+    (group,) = concept_groups(made, "image")
+    assert sorted(name for name in group.names if name) == ["blue", "red"]
+    assert group.names.count(None) == 1
+    assert NOTHING not in group.names
+    assert group.slot == 1
+    for thing, said in (("red", "red"), ("blue", "blue"), ("a dog", None), ("a cat", None)):
+        scores = Cache().stack([MediaRef("image", Path(f"{thing}-999.png"))])[:, 0] @ group.weight.T + group.bias
+        assert group.names[int(scores.argmax())] == said
+
+
+def test_sharpness_multiplies_the_scores(samples: dict[str, list[Sample]]) -> None:
+    plain, sharp = (Concepts(tasks=["scenes/colour"], sharpness=value) for value in (1.0, 2.0))
+    first, second = concept_groups(parts(samples, plain, sharp), "image")
+    torch.testing.assert_close(second.weight, 2 * first.weight)
+    torch.testing.assert_close(second.bias, 2 * first.bias)
+
+
+def test_one_group_may_gather_several_tasks(samples: dict[str, list[Sample]]) -> None:
+    (group,) = concept_groups(parts(samples, Concepts(tasks=["scenes/colour", "scenes/shape"])), "image")
+    assert sorted(name for name in group.names if name) == ["blue", "red", "round"]
+
+
+def test_samples_with_two_media_or_without_a_label_do_not_count(samples: dict[str, list[Sample]]) -> None:
+    one, two = shown("scenes/size", "red", 0), shown("scenes/size", "red", 1, "big")
+    pair = Sample(id="p", messages=two.messages, media=[*one.media, *two.media], meta=two.meta)
+    samples["scenes"] += [one, pair]
+    with pytest.raises(DataError, match=r"concepts\[0\]\.tasks: no sample of scenes/size has one image and a label"):
+        concept_groups(parts(samples, Concepts(tasks=["scenes/size"])), "image")
+
+
+def test_without_classes_of_its_own_an_encoder_gives_no_names(samples: dict[str, list[Sample]]) -> None:
+    made = parts(samples, Concepts(names="names.txt"))
+    made.caches["image"].config = type("Config", (), {"classifier": lambda self, weights: None})()
+    with pytest.raises(ConfigurationError, match=r"image\.initialisation\.concepts\[0\]\.names: this encoder has no"):
+        concept_groups(made, "image")
+
+
+def test_synthetic_media_need_real_ones_to_begin_from(samples: dict[str, list[Sample]], tmp_path: Path) -> None:
+    made = parts({}, Concepts(names="names.txt", per_class=2))
+    with pytest.raises(DataError, match=r"modalities\.image\.initialisation: per_class needs any image media"):
+        dreamed_samples(made, {"image": [object()]}, tmp_path)  # type: ignore[list-item]

@@ -1,0 +1,154 @@
+"""Recipes: what stands in the file is what is trained, and what is wrong is named by file and key."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from model.errors import ConfigurationError
+from tests.training.parts import recipe_values, write_recipe
+from training.concepts import read_names
+from training.recipe import RECIPES, read_recipe
+
+
+@pytest.fixture
+def values(parts: Path) -> dict[str, Any]:
+    return recipe_values(parts)
+
+
+@pytest.fixture
+def write(tmp_path: Path, values: dict[str, Any]) -> Callable[..., Path]:
+    def change(place: str = "", value: Any = None) -> Path:
+        changed = deepcopy(values)
+        target: Any = changed
+        *path, last = place.split("/") if place else [""]
+        for key in path:
+            target = target[int(key) if isinstance(target, list) else key]
+        if place:
+            target[int(last) if isinstance(target, list) else last] = value
+        return write_recipe(tmp_path / "mine.yaml", changed)
+
+    return change
+
+
+def test_relative_sources_start_at_the_recipe(write: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("# two of them\ncat\n\n dog \n")
+    concepts = [{"names": "names.txt", "per_class": 3}]
+    recipe = read_recipe(write("modalities/image/initialisation/concepts", concepts))
+    assert recipe.llm.source == f"file:{tmp_path / 'llm'}"
+    assert recipe.modalities["audio"].part.source == f"file:{tmp_path / 'audio.safetensors'}"
+    assert read_names(Path(recipe.modalities["image"].initialisation.concepts[0].names or "")) == ["cat", "dog"]
+    assert recipe.sources == ["scenes", "tones", "dialogs"]
+
+
+def test_every_shipped_recipe_is_read_by_its_name() -> None:
+    for path in RECIPES.glob("*.yaml"):
+        recipe = read_recipe(Path(path.stem))
+        for modality in recipe.modalities.values():
+            for concepts in modality.initialisation.concepts:
+                if concepts.names:
+                    names = read_names(Path(concepts.names))
+                    assert len(set(names)) == len(names) == 1000
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path("demo")).stages
+
+
+def test_the_entry_of_a_modality_knows_its_groups(write: Callable[..., Path]) -> None:
+    modality = read_recipe(write("modalities/image/placeholder", "<|see|>")).modalities["image"]
+    entry = modality.entry([3])
+    assert entry["projector"]["groups"] == [3]
+    assert entry["placeholder"] == "<|see|>"
+    assert "groups" not in modality.projector
+
+
+IMAGE, STAGE = "modalities/image", "stages/0"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("epochs", 3, "unknown key 'epochs'; known keys are compile, dtype, llm"),
+        ("llm", "smollm", "llm: expected a mapping, got str"),
+        ("llm/revision", "main", "llm: unknown key 'revision'; known keys are sha256, source"),
+        ("llm", {"source": "file:llm"}, "llm: missing key 'sha256'"),
+        ("dtype", "int8", "dtype: 'int8' is not one of bfloat16, float16, float32"),
+        ("compile", "yes please", "compile: expected bool, got 'yes please'"),
+        ("modalities", [], r"modalities: expected dict.*, got \[\]"),
+        ("modalities", {}, "stages, modalities: a recipe needs both"),
+        ("stages", [], "stages, modalities: a recipe needs both"),
+        (f"{IMAGE}/encoders", {}, r"modalities\.image: unknown key 'encoders'"),
+        (f"{IMAGE}/encoder", {"family": "vgg"}, r"modalities\.image\.encoder\.family: 'vgg' is not one of"),
+        (f"{IMAGE}/encoder", {"family": "whisper"}, r"modalities\.image\.encoder\.family: encodes audio, not image"),
+        (f"{IMAGE}/encoder/size", 1, r"modalities\.image\.encoder: unknown key 'size'"),
+        (f"{IMAGE}/projector/type", "conv", r"modalities\.image\.projector\.type: 'conv' is not one of mlp"),
+        (f"{IMAGE}/projector/tokens", 0, r"modalities\.image\.projector\.tokens: 0 is outside"),
+        (f"{IMAGE}/projector/groups", [3], r"modalities\.image\.projector\.groups: are the sizes of initialisation"),
+        (f"{IMAGE}/projector/activation", "gelu", r"modalities\.image\.projector\.groups: .* goes with .* softmax"),
+        (f"{IMAGE}/initialisation", "names", r"modalities\.image\.initialisation: expected a mapping, got str"),
+        (f"{IMAGE}/initialisation/type", "magic", r"initialisation\.type: 'magic' is not one of names, random, ridge"),
+        (f"{IMAGE}/initialisation/type", "ridge", r"initialisation\.concepts: go with type names"),
+        (f"{IMAGE}/initialisation/concepts", [], r"initialisation\.concepts: go with type names"),
+        (f"{IMAGE}/initialisation/concepts", {"tasks": ["t"]}, r"initialisation\.concepts: expected list"),
+        (f"{IMAGE}/initialisation/concepts/0", {}, r"concepts\[0\]\.names: give either names or tasks"),
+        (f"{IMAGE}/initialisation/concepts/0/name", "x", r"concepts\[0\]: unknown key 'name'"),
+        (f"{IMAGE}/initialisation/concepts/0/slot", 2, r"concepts\[0\]\.slot: 2 is outside 0\.\.1"),
+        (f"{IMAGE}/initialisation/concepts/0/per_class", 5, r"concepts\[0\]\.per_class: goes with names"),
+        (f"{IMAGE}/initialisation/concepts/0", {"names": "no.txt"}, r"\[0\]\.names: .*no\.txt does not exist"),
+        (f"{STAGE}/name", "a/b", r"stages\[0\]\.name: 'a/b' names a folder"),
+        (f"{STAGE}/optimizer", "sgd", r"stages\[0\]: unknown key 'optimizer'"),
+        (f"{STAGE}/learning_rates", {}, r"stages\[0\]\.data, learning_rates: a stage needs both"),
+        (f"{STAGE}/learning_rates", {"*": "1e-3"}, r"stages\[0\]\.learning_rates: expected dict.*, got"),
+        (f"{STAGE}/learning_rates", {"*": -1.0}, r"stages\[0\]\.learning_rates\.\*: -1\.0 is outside 0\.0\.\."),
+        (f"{STAGE}/max_length", 8, r"stages\[0\]\.max_length: 8 is outside 16\.\."),
+        (f"{STAGE}/batch_tokens", 100, r"stages\[0\]\.batch_tokens: 100 is outside 128\.\."),
+        (f"{STAGE}/warmup", 0.9, r"stages\[0\]\.warmup: 0\.9 is outside 0\.0\.\.0\.5"),
+        (f"{STAGE}/data", [], r"stages\[0\]\.data, learning_rates: a stage needs both"),
+        (f"{STAGE}/data/1", "tones", r"stages\[0\]\.data\[1\]: expected a mapping, got str"),
+        (f"{STAGE}/data/1/weight", 2, r"stages\[0\]\.data\[1\]: unknown key 'weight'; known keys are passes"),
+        (f"{STAGE}/data/1/passes", 0, r"stages\[0\]\.data\[1\]\.passes: 0 is outside"),
+        (f"{STAGE}/data/1/source", "scenes", r"stages\[0\]\.data: a source stands there twice: scenes, scenes"),
+        (f"{STAGE}/data/1/source", "concepts", "source concepts needs a group of concepts with per_class"),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_key(
+    write: Callable[..., Path], place: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^mine\.yaml(: |\.).*{message}"):
+        read_recipe(write(place, value))
+
+
+def test_two_stages_must_not_share_a_name(write: Callable[..., Path], values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="stages: two of them share a name: align, align"):
+        read_recipe(write("stages", values["stages"] * 2))
+
+
+@pytest.mark.parametrize("content", ["stages: [", "\xff\xfe".encode("latin-1").decode("latin-1"), "- just\n- a list\n"])
+def test_what_is_no_recipe_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"bad\.yaml: (not valid YAML|expected a mapping)"):
+        read_recipe(path)
+
+
+def test_an_unknown_name_lists_the_shipped_recipes(tmp_path: Path) -> None:
+    shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    with pytest.raises(ConfigurationError, match=rf"llava-9\.yaml: cannot be read .*; shipped recipes are {shipped}"):
+        read_recipe(Path("llava-9"))
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_recipes_begin_with_the_command_that_runs_them() -> None:
+    for path in RECIPES.glob("*.yaml"):
+        text = path.read_text()
+        assert f"quartet train {path.stem} " in text
+        assert isinstance(yaml.safe_load(text), dict)

@@ -1,0 +1,371 @@
+"""From a recipe and a corpus to a checkpoint: what comes out, and that a run can be stopped and continued."""
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model.assembly import assemble
+from model.checkpoint import Checkpoint
+from model.errors import CheckpointError, ConfigurationError, DataError, SourceError
+from model.llm import load_llm
+from model.prompt import Prompt
+from model.sources import sha256_of
+from tests.support.tiny import ENCODERS
+from tests.training.parts import image, recipe_values, sample, text, write_json_lines, write_parts, write_recipe
+from training import run as run_module
+from training.data import read_samples
+from training.dataset import Collator, encode_row
+from training.parts import open_cache
+from training.recipe import Recipe, read_recipe
+from training.run import run
+from training.trainer import QuartetTrainer
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def make(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
+    """The tiny recipe, changed."""
+    number = iter(range(1000))
+
+    def build(change: Change = lambda values: None) -> Recipe:
+        values = recipe_values(parts)
+        change(values)
+        return read_recipe(write_recipe(parts / f"{next(number)}.yaml", values))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def trained(
+    make: Callable[..., Recipe], corpus: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Output folder of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUARTET_CACHE", str(shared_cache))
+        run(make(), corpus, output, command="quartet train tiny")
+    return output
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "checkpoint" / "projectors.safetensors")
+
+
+def log(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def entries(output: Path) -> list[tuple[int, float]]:
+    return [(entry["step"], entry["loss"]) for entry in log(output) if "loss" in entry]
+
+
+def test_the_checkpoint_is_served_as_it_is(trained: Path, parts: Path) -> None:
+    checkpoint = Checkpoint.open(trained / "checkpoint")
+    assert checkpoint.provenance.llm.source == f"file:{parts / 'llm'}"
+    assert checkpoint.provenance.training["command"] == "quartet train tiny"
+    assert checkpoint.provenance.training["samples"] == {"align/scenes": 96, "align/tones": 64, "align/dialogs": 16}
+    assert checkpoint.provenance.training["media"] == {"image": 24, "audio": 16}
+    assert checkpoint.config.modalities["image"]["projector"]["groups"] == [3], "three colours, no other pictures"
+    checkpoint.load()
+    assembled = assemble(trained / "checkpoint")
+    assert {path.name for path in assembled.iterdir()} >= {
+        "config.json",
+        "encoders.safetensors",
+        "projectors.safetensors",
+        "tokenizer_config.json",
+    }
+
+
+def test_it_has_learned_what_it_was_shown(trained: Path, corpus: Path) -> None:
+    losses = entries(trained)
+    assert losses[-1][1] < 0.9 * losses[0][1]
+    checkpoint = Checkpoint.open(trained / "checkpoint")
+    model, prompt = checkpoint.load(), Prompt(checkpoint.tokenizer(), checkpoint.config)
+    caches = {
+        name: open_cache(values["encoder"], checkpoint.provenance.encoders[name].sha256)
+        for name, values in checkpoint.config.modalities.items()
+    }
+    rows = [encode_row(prompt, s) for s in read_samples(corpus / "scenes" / "train.jsonl")]
+    collate = Collator(checkpoint.config, caches, [128], pad=0)
+    with torch.no_grad():
+        right = float(model(**collate(rows)).loss)
+        # Another picture's features: a third of them show the same colour.
+        batch = collate(rows)
+        batch["features"]["image"] = batch["features"]["image"].roll(1, 0)
+        wrong = float(model(**batch).loss)
+    assert right < wrong
+
+
+def test_text_only_logits_are_the_language_models_own(trained: Path, parts: Path) -> None:
+    checkpoint = Checkpoint.open(trained / "checkpoint")
+    model, llm = checkpoint.load(), load_llm(parts / "llm", torch.float32)
+    prompt = Prompt(checkpoint.tokenizer(), checkpoint.config)
+    ids = torch.tensor([prompt.encode([{"role": "user", "content": "Which colour?"}])])
+    with torch.no_grad():
+        ours, own = model(ids).logits, llm(ids).logits
+    assert torch.equal(ours[..., : own.shape[-1]], own)
+
+
+def test_the_loss_curve_is_drawn(trained: Path) -> None:
+    assert (trained / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert [step for step, _ in entries(trained)] == [10, 20, 30]
+    assert all(entry["stage"] == "align" for entry in log(trained))
+
+
+def test_a_run_that_was_stopped_continues_to_the_same_weights(
+    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run"
+    original, calls = run_module.Collator.__call__, 0
+
+    def stop(self: Any, rows: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 18:
+            raise KeyboardInterrupt
+        return original(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.Collator, "__call__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(make(), corpus, output, save_steps=10)
+    assert not (output / "checkpoint").exists()
+    # A step that was being written when the machine went down.
+    (output / "stage-align" / "checkpoint-16").mkdir()
+    run(make(), corpus, output, resume=True)
+    assert [step for step, _ in entries(output)] == [10, 20, 30]
+    assert [loss for _, loss in entries(output)] == pytest.approx([loss for _, loss in entries(trained)], rel=1e-6)
+    assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(output).items())
+    # Once it is finished, there is nothing left to do but to write the same checkpoint.
+    shutil.rmtree(output / "checkpoint")
+    run(make(), corpus, output, resume=True)
+    assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(output).items())
+
+
+def test_the_result_does_not_depend_on_what_was_cached(
+    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUARTET_CACHE", str(tmp_path / "empty"))
+    run(make(), corpus, tmp_path / "run")
+    assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_an_earlier_run_is_not_overwritten_nor_continued_with_another_recipe(
+    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"checkpoint-33 is of an earlier run: continue it with --resume"):
+        run(make(), corpus, trained)
+
+    def other(values: dict[str, Any]) -> None:
+        values["seed"] = 1
+
+    with pytest.raises(ConfigurationError, match=r"run\.json: the run was started with another recipe"):
+        run(make(other), corpus, trained, resume=True)
+    changed = tmp_path / "corpus"
+    shutil.copytree(corpus, changed)
+    path = changed / "tones" / "train.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ConfigurationError, match=r"run\.json: the run was started with another samples"):
+        run(make(), changed, trained, resume=True)
+
+
+def test_stages_follow_each_other(make: Callable[..., Recipe], corpus: Path, tmp_path: Path) -> None:
+    def two(values: dict[str, Any]) -> None:
+        first = values["stages"][0]
+        first["data"] = [{"source": "scenes", "passes": 2}]
+        second = deepcopy(first)
+        second |= {"name": "tune", "learning_rates": {"projectors.audio.*": 0.005}, "data": [{"source": "tones"}]}
+        values["stages"].append(second)
+
+    output = tmp_path / "run"
+    run(make(two), corpus, output)
+    assert list(dict.fromkeys(entry["stage"] for entry in log(output))) == ["align", "tune"]
+    first = load_file(next((output / "stage-align").glob("checkpoint-*")) / "trained.safetensors")
+    final = {f"projectors.{name}": tensor for name, tensor in weights(output).items()}
+    assert torch.equal(first["projectors.image.second.weight"].half(), final["projectors.image.second.weight"])
+    assert not torch.equal(first["projectors.audio.second.weight"].half(), final["projectors.audio.second.weight"])
+
+
+@pytest.mark.parametrize("kind", ["random", "ridge"])
+def test_other_starts_and_projectors(make: Callable[..., Recipe], corpus: Path, tmp_path: Path, kind: str) -> None:
+    def plain(values: dict[str, Any]) -> None:
+        for modality in values["modalities"].values():
+            modality |= {"projector": {"type": "mlp", "tokens": 2}, "initialisation": {"type": kind}}
+        values["stages"][0] |= {
+            "learning_rates": {"projectors.*": 0.003},
+            "data": [{"source": "scenes"}, {"source": "tones"}],
+        }
+
+    run(make(plain), corpus, tmp_path / "run")
+    assert Checkpoint.open(tmp_path / "run" / "checkpoint").load()
+
+
+def test_synthetic_features_teach_the_names_of_the_encoders_own_classes(
+    corpus: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    parts = write_parts(tmp_path_factory.mktemp("efficientnet"), image_encoder=ENCODERS["efficientnet"])
+    head = torch.randn(6, 1280, generator=torch.Generator().manual_seed(0)) / 40
+    path = parts / "image.safetensors"
+    save_file({**load_file(path), "_fc.weight": head, "_fc.bias": torch.zeros(6)}, path)
+    (parts / "names.txt").write_text("owl\ncrow\nduck\nhen\nlark\nswan\n")
+    values = recipe_values(parts)
+    del values["modalities"]["audio"]
+    values["modalities"]["image"]["encoder"] = ENCODERS["efficientnet"]
+    start = values["modalities"]["image"]["initialisation"]
+    start["concepts"] = [{"names": "names.txt", "per_class": 10, "sharpness": 2.0}, {"tasks": ["scenes/colour"]}]
+    values["stages"][0]["data"] = [{"source": "concepts", "turns": 2}, {"source": "scenes"}]
+    output = tmp_path / "run"
+    checkpoint = run(read_recipe(write_recipe(parts / "r.yaml", values)), corpus, output)
+    assert checkpoint.config.modalities["image"]["projector"]["groups"] == [6, 3], "nothing else to be silent about"
+    assert checkpoint.provenance.training["samples"] == {"align/concepts": 60, "align/scenes": 24}
+    features = load_file(output / "concepts-image-0.safetensors")["features"].float()[:, 0]
+    named = (features @ head.T).argmax(dim=-1)
+    assert (named == torch.arange(6).repeat(10)).float().mean() > 0.8
+    (parts / "names.txt").write_text("owl\ncrow\n")
+    with pytest.raises(ConfigurationError, match=r"concepts\[0\]\.names: 2 names for the encoder's 6 classes"):
+        run(read_recipe(parts / "r.yaml"), corpus, tmp_path / "other")
+
+
+def rates(pattern: str) -> Change:
+    return stage(learning_rates={pattern: 0.01})
+
+
+def concepts(**fields: Any) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        values["modalities"]["image"]["initialisation"]["concepts"] = [fields]
+
+    return change
+
+
+def part(name: str, **fields: Any) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        (values["llm"] if name == "llm" else values["modalities"][name]).update(fields)
+
+    return change
+
+
+def stage(**fields: Any) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        values["stages"][0].update(fields)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (rates("projectors.*.third"), ConfigurationError, r"no parameter is called like 'projectors\.\*\.third"),
+        (rates("*"), ConfigurationError, r"'\*' matches language_model\..*, but a checkpoint keeps projectors"),
+        (
+            concepts(tasks=["scenes/size"]),
+            DataError,
+            r"image\.initialisation\.concepts\[0\]\.tasks: no sample of scenes/s",
+        ),
+        (
+            concepts(names="names.txt"),
+            ConfigurationError,
+            r"concepts\[0\]\.names: this encoder has no classes of its own",
+        ),
+        (part("llm", sha256="0" * 64), SourceError, "has sha256 .*, expected 0000"),
+        (part("image", source="file:none.safetensors"), SourceError, r"none\.safetensors"),
+        (stage(max_length=24), DataError, r"sample scenes/\d+: \d+ tokens, at most 24 fit"),
+        (stage(data=[{"source": "videos"}]), DataError, r"videos/train\.jsonl does not exist; build the corpus"),
+        (stage(data=[{"source": "tones"}, {"source": "scenes", "passes": 0.01}]), DataError, "takes none of scenes's"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_what_cannot_work_is_named(
+    make: Callable[..., Recipe],
+    corpus: Path,
+    parts: Path,
+    tmp_path: Path,
+    change: Change,
+    error: type[Exception],
+    message: str,
+) -> None:
+    (parts / "names.txt").write_text("cat\ndog\n")
+    with pytest.raises(error, match=message):
+        run(make(change), corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_weights_of_another_size_are_refused(
+    make: Callable[..., Recipe], corpus: Path, parts: Path, tmp_path: Path
+) -> None:
+    other = parts / "audio.safetensors"
+
+    def swap(values: dict[str, Any]) -> None:
+        values["modalities"]["image"] |= {"source": f"file:{other}", "sha256": sha256_of(other)}
+
+    with pytest.raises(CheckpointError, match=r"weights of the clip encoder: tensor .* is missing"):
+        run(make(swap), corpus, tmp_path / "run")
+
+
+def test_ridge_needs_samples_with_one_medium(make: Callable[..., Recipe], corpus: Path, tmp_path: Path) -> None:
+    def ridge(values: dict[str, Any]) -> None:
+        values["modalities"]["image"] |= {"projector": {"type": "mlp"}, "initialisation": {"type": "ridge"}}
+        values["stages"][0]["data"] = [{"source": "tones"}]
+
+    with pytest.raises(
+        DataError, match=r"modalities\.image\.initialisation\.type: ridge needs training samples with one"
+    ):
+        run(make(ridge), corpus, tmp_path / "run")
+
+
+def test_precomputed_features_are_trained_on(make: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = tmp_path / "corpus" / "rows"
+    folder.mkdir(parents=True)
+    save_file({"features": torch.randn(8, 1, 32)}, folder / "f.safetensors")
+    turn = [image("f.safetensors#{}"), text("Which?")]
+    samples = [
+        sample(f"rows/{row}", (json.loads(json.dumps(turn).replace("{}", str(row))), ["odd", "even"][row % 2]))
+        for row in range(8)
+    ]
+    write_json_lines(folder / "train.jsonl", samples)
+
+    def rows(values: dict[str, Any]) -> None:
+        del values["modalities"]["audio"]
+        values["modalities"]["image"] |= {
+            "projector": {"type": "mlp", "tokens": 2},
+            "initialisation": {"type": "ridge"},
+        }
+        values["stages"][0] |= {"data": [{"source": "rows", "passes": 4}], "learning_rates": {"projectors.*": 0.003}}
+
+    checkpoint = run(make(rows), tmp_path / "corpus", tmp_path / "run")
+    assert checkpoint.provenance.training["media"] == {"image": 0}
+
+
+@pytest.mark.parametrize("when", ["soon", "at the end"])
+def test_a_run_that_diverges_ends(
+    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    original, steps = QuartetTrainer.compute_loss, 0
+
+    def diverge(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        bad = steps > 2 if when == "soon" else steps == len(self.batches)
+        return original(self, *args, **kwargs) * (float("nan") if bad else 1.0)
+
+    monkeypatch.setattr(QuartetTrainer, "compute_loss", diverge)
+    what = "the loss is nan at step 10" if when == "soon" else r"projectors\..* is not finite"
+    with pytest.raises(ConfigurationError, match=rf"stage align: {what}; lower its learning_rates"):
+        run(make(), corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_compiling_needs_a_compiler(
+    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigurationError, match=r"compile: true needs a C\+\+ compiler \(no-such-compiler\)"):
+        run(make(lambda values: values.update(compile=True)), corpus, tmp_path / "run")
