@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from model.sources import cache_directory, sha256_of
 from server.settings import DEMO_MODEL, ServerSettings
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _answers(settings):
         console.print(f"Port {settings.port} is in use; choose another one: make demo PORT=8001")
         return 1
+    if not fetch(Path(options.model), console):
+        return 1
     with tempfile.NamedTemporaryFile("w+", prefix="quartet-", suffix=".log") as log:
         server = start(settings, options.flags, Path(log.name))
         try:
@@ -66,6 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             stop(server)
     return 0
+
+
+def fetch(model: Path, console: Console) -> bool:
+    """Download and assemble the model's parts, with their progress bars, unless that was done before.
+
+    In a process of its own, so that this one stays small beside the server.
+    """
+    if not model.is_dir():
+        return True  # the server says what is wrong with it
+    record = cache_directory() / "demo" / sha256_of(model)
+    if record.is_file():
+        return True
+    console.print("Fetching the parts of the model (once)")
+    if subprocess.run([sys.executable, "-m", "model.cli", "fetch", str(model)], check=False).returncode:
+        return False
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.touch()
+    return True
 
 
 def start(settings: ServerSettings, flags: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

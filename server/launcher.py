@@ -14,10 +14,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import CheckpointError, QuartetError
 from server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from model.configuration import QuartetConfig
 
 REFUSED = 1
 
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)
         raise SystemExit(REFUSED) from None
+    go_offline()
     sys.argv = ["quartet serve", *flags, *arguments[1:]]
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 
@@ -60,7 +64,25 @@ def prepare(settings: ServerSettings) -> list[str]:
     config = QuartetConfig.from_pretrained(directory)
     tokens = {name: spec.tokens for name, spec in config.modality_specs.items()}
     context = int(getattr(config.get_text_config(), "max_position_embeddings", 4096))
-    return ["--model", str(directory), *settings.flags(tokens, context)]
+    return ["--model", str(directory), *settings.flags(tokens, context, token_bytes(config, settings.dtype))]
+
+
+def token_bytes(config: "QuartetConfig", dtype: str) -> int:
+    """Bytes of one token's keys and values over all layers of the language model."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    chosen = str(getattr(text, "dtype", None)) if dtype == "auto" else dtype
+    return int(text.num_hidden_layers * 2 * heads * width * (4 if chosen.endswith("float32") else 2))
+
+
+def go_offline() -> None:
+    """From here on nothing is looked up on the hub: what is served is on this disk, hash-checked."""
+    from huggingface_hub import constants
+
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    # The library read its environment when the checkpoint was opened.
+    constants.HF_HUB_OFFLINE = True
 
 
 def find(model: str) -> Path:
@@ -74,7 +96,6 @@ def find(model: str) -> Path:
         return path.resolve()
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise CheckpointError(f"{model} is not a directory; give a checkpoint's directory or org/name on the hub")
-    os.environ.pop("HF_HUB_OFFLINE", None)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

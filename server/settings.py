@@ -20,6 +20,8 @@ DEMO_MODEL = Path(__file__).resolve().parent.parent / "model" / "demo"
 MIDDLEWARE = ("server.middleware.errors.OpenAIErrors", "server.middleware.routes.AllowedRoutes")
 # Names of our entry points. Naming them keeps other installed plugins out of the server.
 PLUGINS = ("quartet", "quartet_http")
+# Tokens of one block of vLLM's key-value cache on a CPU.
+KV_BLOCK = 128
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEVICES = ("auto", "cpu", "gpu")
 
@@ -51,7 +53,7 @@ class ServerSettings:
     max_media_bytes: int = MediaLimits.max_bytes
     """Largest file of one medium, bytes."""
     kv_cache_mib: int | None = None
-    """Memory for the key-value cache, MiB; by default 256 on a CPU and vLLM's choice on a GPU."""
+    """Memory for the key-value cache, MiB; by default 256 or one full conversation on a CPU, vLLM's choice on a GPU."""
     threads: int | None = None
     """Threads of the engine on a CPU; by default OMP_NUM_THREADS or every core."""
 
@@ -88,9 +90,6 @@ class ServerSettings:
             "QUARTET_MAX_IMAGE_PIXELS": str(self.max_image_pixels),
             "QUARTET_MAX_AUDIO_SECONDS": str(self.max_audio_seconds),
             "QUARTET_MAX_MEDIA_BYTES": str(self.max_media_bytes),
-            # What is served is on this disk, hash-checked; nothing is looked up or reported elsewhere.
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
         }
         preferred = {
             "VLLM_NO_USAGE_STATS": "1",
@@ -108,6 +107,9 @@ class ServerSettings:
                 # Threads that wait do not spin: on a machine with anything else to do, spinning at every barrier turns
                 # one second into a minute (measured on 2 cores beside another busy process).
                 "OMP_WAIT_POLICY": "PASSIVE",
+                # Nothing is compiled (see --enforce-eager), not even the small kernel that log-probabilities would
+                # otherwise wait for, 3 to 30 s, in the first request that asks for them.
+                "TORCH_COMPILE_DISABLE": "1",
                 # Arenas per thread cost hundreds of megabytes and gain nothing here.
                 "MALLOC_ARENA_MAX": "2",
                 "VLLM_LOGGING_LEVEL": "INFO",
@@ -115,12 +117,13 @@ class ServerSettings:
             wanted["OMP_NUM_THREADS"] = str(self.threads or base.get("OMP_NUM_THREADS") or cores())
         return preferred | dict(base) | wanted
 
-    def flags(self, modalities: Mapping[str, int], context: int) -> list[str]:
-        """VLLM's command-line flags, without the model.
+    def flags(self, modalities: Mapping[str, int], context: int, token_bytes: int = 0) -> list[str]:
+        """Command-line flags of vLLM, without the model.
 
         Args:
-            modalities: soft tokens per medium by modality.
+            modalities: soft tokens per medium, by modality.
             context: tokens the language model was made for.
+            token_bytes: size of one token's keys and values over all layers, bytes.
         """
         length = min(self.max_model_len or context, context)
         limits = {name: min(self.max_media, length // max(tokens, 1)) for name, tokens in modalities.items()}
@@ -136,8 +139,10 @@ class ServerSettings:
         }
         switches = ["--disable-fastapi-docs"]
         if self.on_cpu:
+            # Room for one conversation of full length at least, or vLLM would not start.
+            cache = max(256 << 20, (length + KV_BLOCK) * token_bytes)
             flags |= {
-                "--kv-cache-memory-bytes": str((self.kv_cache_mib or 256) << 20),
+                "--kv-cache-memory-bytes": str(self.kv_cache_mib << 20 if self.kv_cache_mib else cache),
                 "--max-num-seqs": "16",
                 # Longer prompts are taken in pieces; their log-probabilities are held at once, 200 KB a token.
                 "--max-num-batched-tokens": "1024",

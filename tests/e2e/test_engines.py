@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from model.assembly import assemble, pack
+from model.llm import load_llm
 from server.settings import ServerSettings
 from tests.support.offline import MAX_TOKENS
 from tests.support.reference import Reference, audio, image, user
@@ -31,11 +33,20 @@ MEDIA: list[list[dict[str, Any]]] = [
     [user("Compare ", image(1), image(0), audio(0))],
     [user(audio(1), " and "), {"role": "assistant", "content": "Yes."}, user(image(2), audio(2), " again")],
 ]
-# (language model, image encoder, tokens, packed): everything but Llama + CLIP + Whisper, which the server runs.
+# (language model, image encoder, tokens, LoRA, packed): everything but Llama + CLIP + Whisper, which the server runs.
 VARIANTS = {
-    "Mistral, SigLIP, 4 tokens": ("mistral", "siglip", 4, False),
-    "Qwen2, EfficientNet, 3 tokens, packed": ("qwen2", "efficientnet", 3, True),
+    "Mistral, SigLIP, 4 tokens, LoRA": ("mistral", "siglip", 4, True, False),
+    "Qwen2, EfficientNet, 3 tokens, packed": ("qwen2", "efficientnet", 3, False, True),
 }
+
+
+def add_adapter(checkpoint: Path) -> None:
+    """A random LoRA adapter of the language model, as training writes it."""
+    from peft import LoraConfig, get_peft_model
+
+    model = load_llm(checkpoint.parent / "llm", torch.float32)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(model, config).save_pretrained(str(checkpoint / "adapter"))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +59,10 @@ def outputs(
     jobs = [{"model": str(tiny_checkpoint.parent / "llm"), "conversations": TEXT}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUARTET_CACHE", str(folder / "cache"))
-        for number, (name, (llm, encoder, tokens, packed)) in enumerate(VARIANTS.items()):
+        for number, (name, (llm, encoder, tokens, lora, packed)) in enumerate(VARIANTS.items()):
             checkpoint = build_checkpoint(folder / str(number), llm=llm, image=encoder, tokens=tokens, seed=number)
+            if lora:
+                add_adapter(checkpoint)
             references[name] = Reference.load(checkpoint)
             served = pack(checkpoint, folder / f"packed-{number}") if packed else assemble(checkpoint)
             jobs.append({"model": str(served), "conversations": TEXT + MEDIA})

@@ -21,7 +21,6 @@ def test_defaults_keep_to_this_machine_and_this_directory() -> None:
     assert flags(ServerSettings(device="cpu"))["--host"] == "127.0.0.1"
     assert environment["VLLM_PLUGINS"] == "quartet,quartet_http"
     assert environment["VLLM_MEDIA_CONNECTOR"] == "quartet"
-    assert environment["HF_HUB_OFFLINE"] == environment["TRANSFORMERS_OFFLINE"] == "1"
 
 
 def test_operator_s_environment_wins_where_it_may() -> None:
@@ -48,6 +47,14 @@ def test_media_limit_is_bounded_by_the_context() -> None:
     limits = flags(ServerSettings(device="cpu", max_model_len=64))["--limit-mm-per-prompt"]
     assert json.loads(limits) == {"image": 16, "audio": 16}
     assert json.loads(flags(ServerSettings(device="cpu", max_media=0))["--limit-mm-per-prompt"])["image"] == 0
+
+
+def test_cache_holds_a_conversation_of_full_length() -> None:
+    settings = ServerSettings(device="cpu")
+    for token, expected in ((23_040, 256 << 20), (46_080, (8192 + 128) * 46_080)):
+        given = settings.flags(MODALITIES, 8192, token)
+        assert given[given.index("--kv-cache-memory-bytes") + 1] == str(expected)
+    assert flags(ServerSettings(device="cpu", kv_cache_mib=64))["--kv-cache-memory-bytes"] == str(64 << 20)
 
 
 def test_length_never_exceeds_the_language_model_s() -> None:
