@@ -46,8 +46,8 @@ def train(
     from training.recipe import read_recipe
     from training.run import run
 
-    # Folder names only: where they lay on this machine means nothing to who reads the checkpoint.
-    command = f"quartet train {recipe} --corpus {corpus.name} --output {output.name}"
+    # Names only: where they lay on this machine means nothing to who reads the checkpoint.
+    command = f"quartet train {recipe.name} --corpus {corpus.name} --output {output.name}"
     checkpoint = run(read_recipe(recipe), corpus, output, resume=resume, command=command)
     typer.echo(f"checkpoint written to {checkpoint.directory}")
 

@@ -9,6 +9,7 @@ output/
 """
 
 import copy
+import importlib.util
 import json
 import os
 import random
@@ -38,7 +39,7 @@ from training.initialise import ConceptGroup, start_projector
 from training.parts import Parts, prepare, train_file
 from training.recipe import CONCEPTS, Recipe, Stage
 from training.report import draw_loss
-from training.trainer import SAVE_STEPS, saved_steps, train_stage
+from training.trainer import SAVE_STEPS, parameter_groups, saved_steps, train_stage
 
 RECORD = "run.json"
 
@@ -74,21 +75,23 @@ def run(
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
     samples = {**parts.samples, CONCEPTS: dreamed_samples(parts, groups, output)}
-    log: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
+    prepared: list[tuple[Stage, Conversations]] = []
+    # All of them before the first is trained: what cannot work in the last one shows now.
     for stage in recipe.stages:
+        parameter_groups(model.named_parameters(), stage.learning_rates)
         chosen = mix(stage, samples, recipe.seed)
         counts |= {f"{stage.name}/{source}": len(members) for source, members in chosen.items()}
-        rows = conversations(stage, chosen, prompt, recipe.seed)
-        pad = int(prompt.tokenizer.pad_token_id or 0)
+        prepared.append((stage, Conversations(conversations(stage, chosen, prompt, recipe.seed))))
+    log: list[dict[str, Any]] = []
+    pad = int(prompt.tokenizer.pad_token_id or 0)
+    for stage, data in prepared:
         collator = Collator(config, parts.caches, [stage.max_length // 2, stage.max_length], pad)
         folder = stage_folder(output, stage)
         entries = train_stage(
-            model, stage, Conversations(rows), collator, folder, seed=recipe.seed, save_steps=save_steps, resume=resume
+            model, stage, data, collator, folder, seed=recipe.seed, save_steps=save_steps, resume=resume
         )
         log += [{"stage": stage.name, **entry} for entry in entries]
-    (output / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    draw_loss(log, output / "loss.png")
     provenance = Provenance(
         llm=recipe.llm,
         encoders={name: modality.part for name, modality in recipe.modalities.items()},
@@ -100,7 +103,11 @@ def run(
             "versions": {name: version(name) for name in ("torch", "transformers")},
         },
     )
-    return Checkpoint.save(output / "checkpoint", config, model.projectors, provenance, dtype=torch.float16)
+    # First what took an hour, then its picture.
+    checkpoint = Checkpoint.save(output / "checkpoint", config, model.projectors, provenance, dtype=torch.float16)
+    (output / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    draw_loss(log, output / "loss.png")
+    return checkpoint
 
 
 def begin(recipe: Recipe, corpus: Path, output: Path, *, resume: bool) -> None:
@@ -110,6 +117,7 @@ def begin(recipe: Recipe, corpus: Path, output: Path, *, resume: bool) -> None:
         ConfigurationError: it holds saved steps and `resume` is not given, or those of another recipe or corpus.
         DataError: the corpus lacks a source.
     """
+    check_installed()
     if recipe.compile:
         check_compiler()
     hashes = {}
@@ -222,6 +230,17 @@ def compile_decoder(llm: PreTrainedModel) -> None:
         llm.set_attn_implementation("eager")
     decoder: Any = llm.get_decoder()
     decoder.forward = torch.compile(decoder.forward, dynamic=False)
+
+
+def check_installed() -> None:
+    """Refuse to begin without the libraries that are only needed later.
+
+    Raises:
+        ConfigurationError: one of them is missing.
+    """
+    missing = [name for name in ("sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(f'training needs {missing[0]}, which is not installed: pip install "quartet[train]"')
 
 
 def check_compiler() -> None:

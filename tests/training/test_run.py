@@ -1,5 +1,6 @@
 """From a recipe and a corpus to a checkpoint: what comes out, and that a run can be stopped and continued."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -195,6 +196,21 @@ def test_stages_follow_each_other(make: Callable[..., Recipe], corpus: Path, tmp
     assert not torch.equal(first["projectors.audio.second.weight"].half(), final["projectors.audio.second.weight"])
 
 
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [({"max_length": 24}, DataError), ({"learning_rates": {"projectors.video.*": 0.1}}, ConfigurationError)],
+)
+def test_what_cannot_work_in_the_last_stage_shows_before_the_first(
+    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, fields: dict[str, Any], error: type[Exception]
+) -> None:
+    def two(values: dict[str, Any]) -> None:
+        values["stages"].append({**deepcopy(values["stages"][0]), "name": "tune", **fields})
+
+    with pytest.raises(error):
+        run(make(two), corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / "stage-align").exists()
+
+
 @pytest.mark.parametrize("kind", ["random", "ridge"])
 def test_other_starts_and_projectors(make: Callable[..., Recipe], corpus: Path, tmp_path: Path, kind: str) -> None:
     def plain(values: dict[str, Any]) -> None:
@@ -361,6 +377,14 @@ def test_a_run_that_diverges_ends(
     with pytest.raises(ConfigurationError, match=rf"stage align: {what}; lower its learning_rates"):
         run(make(), corpus, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_what_is_needed_at_the_end_is_checked_at_the_beginning(
+    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else object())
+    with pytest.raises(ConfigurationError, match=r'training needs matplotlib, .*: pip install "quartet\[train\]"'):
+        run(make(), corpus, tmp_path / "run")
 
 
 def test_compiling_needs_a_compiler(
