@@ -40,7 +40,7 @@ def parse_body(body: bytes) -> Mapping[str, Any]:
     """The request as a mapping, empty if it is none."""
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

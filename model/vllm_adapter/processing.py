@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import BatchFeature
 from vllm.exceptions import VLLMValidationError
+from vllm.multimodal.cache.base import MultiModalProcessorOnlyCache
+from vllm.multimodal.cache.lru import LruKeyReplicatedSenderCache
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
@@ -88,6 +90,8 @@ class QuartetDummyInputs(BaseDummyInputsBuilder[QuartetProcessingInfo]):
 class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
     """Prepares media with the encoders' own `preprocess`, in float32 whatever dtype the language model has."""
 
+    _cache: MultiModalProcessorOnlyCache | None = None
+
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
         """Refuse prompts in which placeholders and media do not pair up, then process.
 
@@ -101,7 +105,20 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
                 raise VLLMValidationError(
                     f"the prompt holds {found} {name} placeholders for {given} {name} parts", parameter="messages"
                 )
-        return super().apply(inputs, timing_ctx)
+        return super().apply(dataclasses.replace(inputs, cache=self._safe_cache(inputs.cache)), timing_ctx)
+
+    def _safe_cache(self, cache: Any) -> Any:
+        """The cache of prepared media, such that no refused request can spoil another one.
+
+        vLLM's default sends a medium to the engine once and remembers that it did, before the request is accepted: if
+        it is then refused (too long, an impossible option), the next request with that medium fails. This one keeps
+        what it prepared and always sends it; the engine still encodes each medium once.
+        """
+        if not isinstance(cache, LruKeyReplicatedSenderCache):
+            return cache
+        if self._cache is None:
+            self._cache = MultiModalProcessorOnlyCache(self.info.ctx.model_config)
+        return self._cache
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """Key the caches by content alone: an id chosen by one client must not name another client's medium."""

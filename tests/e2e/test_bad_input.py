@@ -140,6 +140,8 @@ def test_media_alone_can_exceed_the_context(server: ServerProcess) -> None:
     [
         (b"{broken", None),
         (b"[]", None),
+        (b"[" * 100_000, None),
+        (b'{"model": "tiny", "messages": [{"role": "user", "content": ' + b"[" * 50_000, None),
         (b'{"model": "tiny"}', "messages"),
         (b'{"model": "tiny", "messages": 5}', "messages"),
         (b'{"model": "tiny", "messages": [{"role": "user", "content": 5}]}', "messages[0].content"),
@@ -174,10 +176,24 @@ def test_responses_route_names_its_own_path(client: httpx.Client) -> None:
     assert error_of(client.post("/v1/responses", json=body))["param"] == "input[0].content[1]"
 
 
+@pytest.mark.parametrize("spoil", [{"logit_bias": {"99999": 1}}, {"min_tokens": 9}, {"max_tokens": 2000}, {}])
+def test_refused_request_does_not_spoil_its_media(server: ServerProcess, spoil: dict[str, Any]) -> None:
+    """What was prepared for a request that is refused late is there, whole, for the next one."""
+    picture, noise = image(100 + len(str(spoil))), audio(100 + len(str(spoil)))
+    words = "" if spoil else "word " * 315
+    refused = server.chat([user(words, *[picture, noise] * (MAX_MEDIA if words else 1))], **spoil)
+    assert refused.status_code == 400
+    for part in (picture, noise, picture):
+        response = server.chat([user(part)])
+        assert response.status_code == 200, response.text
+
+
 def test_one_client_s_id_is_not_another_s_picture(server: ServerProcess) -> None:
     """An id sent with a medium must not become its key in the caches everybody shares."""
     first = {**image(0), "uuid": "same"}
     second = {**image(1), "uuid": "same"}
-    answers = [server.chat([user(part)], logprobs=True).json()["choices"][0] for part in (first, second, image(1))]
+    responses = [server.chat([user(part)], logprobs=True) for part in (first, second, image(1))]
+    assert [response.status_code for response in responses] == [200, 200, 200], [r.text for r in responses]
+    answers = [response.json()["choices"][0] for response in responses]
     assert answers[0]["logprobs"] != answers[1]["logprobs"]
     assert json.dumps(answers[1]["logprobs"]) == json.dumps(answers[2]["logprobs"])

@@ -66,7 +66,7 @@ def test_problems(part: Any, words: str) -> None:
     assert len(found.problem) < 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"null", b"\xff\xfe", b'"text"'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"null", b"\xff\xfe", b'"text"', b"[" * 100_000])
 def test_bodies_that_are_no_request(body: bytes) -> None:
     assert parse_body(body) == {}
     assert list(parts(parse_body(body))) == []
