@@ -25,6 +25,8 @@ from model.sources import cache_directory, sha256_of
 from server.settings import DEMO_MODEL, ServerSettings
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
+# (file, question) of each turn of the demo's chat.
+TURNS = (("cat.png", "What is in the picture?"), ("seven.wav", "Which number do you hear?"))
 # A line of the log -> how far the start is, and what it is doing then.
 STAGES = (
     ("", 0.0, "checking the model"),
@@ -120,33 +122,32 @@ def wait(server: subprocess.Popen[bytes], settings: ServerSettings, log: Path, c
     return False
 
 
-def ask(settings: ServerSettings, console: Console) -> str:
-    """One chat with a picture and a sound, through the official client; prints and returns the answer."""
+def ask(settings: ServerSettings, console: Console) -> list[str]:
+    """One chat through the official client, a turn about a picture and one about a sound; gives the answers."""
     from openai import OpenAI
 
     from server.chat import part
 
     client = OpenAI(base_url=f"http://{settings.host}:{settings.port}/v1", api_key="none", max_retries=0)
-    picture, sound = EXAMPLES / "cat.png", EXAMPLES / "seven.wav"
-    content: list[dict[str, Any]] = [
-        {"type": "text", "text": "What is in the picture? "},
-        part(picture),
-        {"type": "text", "text": " Which number do you hear? "},
-        part(sound),
-    ]
-    console.print("\n[bold]Question[/bold]  ", end="")
-    console.print(" ".join(str(item.get("text", "(picture or sound)")).strip() for item in content), markup=False)
-    console.print(f"          {picture.name} and {sound.name} from {EXAMPLES}", style="dim", markup=False)
-    answer = client.chat.completions.create(
-        model=client.models.list().data[0].id,
-        messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
-        max_tokens=48,
-        temperature=0,
-    )
-    text = answer.choices[0].message.content or ""
-    console.print("[bold]Answer[/bold]    ", end="")
-    console.print(text.strip(), markup=False)
-    return text
+    model = client.models.list().data[0].id
+    messages: list[dict[str, Any]] = []
+    answers: list[str] = []
+    console.print()
+    for name, question in TURNS:
+        messages.append({"role": "user", "content": [part(EXAMPLES / name), {"type": "text", "text": question}]})
+        console.print(f"[bold]Question[/bold]  {question} [dim](about {(EXAMPLES / name).name})[/dim]")
+        reply = client.chat.completions.create(
+            model=model,
+            messages=messages,  # type: ignore[arg-type]
+            max_tokens=48,
+            temperature=0,
+        )
+        answers.append(reply.choices[0].message.content or "")
+        messages.append({"role": "assistant", "content": answers[-1]})
+        console.print("[bold]Answer[/bold]    ", end="")
+        console.print(answers[-1].strip(), markup=False)
+    console.print(f"The picture and the sound are in {EXAMPLES}", style="dim", markup=False)
+    return answers
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
