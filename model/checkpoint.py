@@ -222,6 +222,8 @@ def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> Quar
     ids = add_placeholders(load_tokenizer(llm), list(placeholders.values()))
     size = text_config.vocab_size
     values = {**text_config.to_dict(), "vocab_size": padded_vocab_size(size, max(ids, default=0))}
+    # Where the language model was on the machine that trained; provenance says where it came from.
+    values.pop("_name_or_path", None)
     entries = {
         name: {**modalities[name], "placeholder": placeholder, "placeholder_id": token}
         for (name, placeholder), token in zip(placeholders.items(), ids, strict=True)
