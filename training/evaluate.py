@@ -28,7 +28,6 @@ from training.parts import encode_media, open_cache
 from training.probe import fit_probe
 
 BATCH = 32
-LENGTH = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +151,7 @@ def probe_ceiling(samples: Sequence[Sample], caches: Mapping[str, FeatureCache],
     if not all("label" in sample.meta and len(sample.media) == 1 for sample in samples) or not path.is_file():
         return None
     train = [sample for sample in read_samples(path) if sample.task == task]
-    if not train:
+    if len({sample.meta["label"] for sample in train}) < 2:
         return None
     cache = caches[samples[0].media[0].modality]
     fitted = fit_probe(_pooled(cache, train), [str(sample.meta["label"]) for sample in train])
@@ -194,10 +193,8 @@ def shuffle_media(samples: Sequence[Sample], *, seed: int) -> list[Sample]:
 
 def markdown(scores: Sequence[Score]) -> str:
     """A table of scores, percent."""
-    lines = [
-        "| task | samples | right medium | no medium | shuffled | probe ceiling | right / ceiling | most frequent label |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    header = ("task", "samples", "right medium", "no medium", "shuffled", "ceiling", "right / ceiling", "largest class")
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for s in scores:
         cells = [s.task, str(s.samples), f"{100 * s.right:.1f} ± {100 * s.interval:.1f}"]
         cells += [_percent(value) for value in (s.none, s.shuffled, s.ceiling)]
