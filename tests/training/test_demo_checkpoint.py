@@ -1,0 +1,42 @@
+"""The shipped demo: it fits its parts on paper, is what its recipe makes, and its card shows its own scores."""
+
+import json
+from pathlib import Path
+
+from model.checkpoint import Checkpoint
+from training.evaluate import Score, markdown
+from training.recipe import read_recipe
+
+DEMO = Path(__file__).resolve().parents[2] / "model" / "demo"
+RECIPE = read_recipe(Path("demo"))
+
+
+def test_it_is_made_of_the_parts_of_its_recipe():
+    checkpoint = Checkpoint.open(DEMO)
+    assert checkpoint.provenance.llm == RECIPE.llm
+    assert checkpoint.provenance.encoders == {name: modality.part for name, modality in RECIPE.modalities.items()}
+    for name, spec in checkpoint.config.modality_specs.items():
+        assert spec.tokens == 4
+        assert spec.encoder.family == RECIPE.modalities[name].encoder["family"]
+
+
+def test_its_sample_counts_are_those_of_the_recipe():
+    counted = json.loads((DEMO / "provenance.json").read_text())["training"]["samples"]
+    assert set(counted) == {f"{stage.name}/{mixture.source}" for stage in RECIPE.stages for mixture in stage.data}
+
+
+def test_its_card_and_table_show_the_recorded_scores():
+    values = json.loads((DEMO / "scores.json").read_text())
+    scores = [Score(**{key: v for key, v in value.items() if key not in ("ratio", "interval")}) for value in values]
+    rows = markdown(scores).splitlines()[2:]
+    for document in ("README.md", "scores.md"):
+        text = (DEMO / document).read_text()
+        missing = [row for row in rows if row not in text]
+        assert missing == []
+
+
+def test_it_holds_no_path_of_the_machine_it_was_made_on():
+    for path in DEMO.glob("*.json"):
+        text = path.read_text()
+        assert str(Path.home()) not in text
+        assert '"/' not in text
