@@ -1,13 +1,21 @@
-"""A transformers vision tower as an encoder: pooling, and the many spellings of its tensor names."""
+"""A transformers vision tower as an encoder: configuration, pooling, and the many spellings of its tensor names.
+
+A family (CLIP, SigLIP) subclasses `VisionTowerConfig` and adds what is its own: classes, defaults, preprocessing.
+"""
 
 import dataclasses
+from abc import ABC
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from model.encoders.base import EncoderConfig
 from model.errors import ConfigurationError
 from model.fields import check_range
 
@@ -15,6 +23,53 @@ C = TypeVar("C", bound=PreTrainedConfig)
 
 # Whole models carry a text tower and a similarity head beside the vision tower; none of them is ours to load.
 OTHER_PARTS = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTowerConfig(EncoderConfig, ABC):
+    """A pooled transformers vision tower; `config` holds fields of the family's own configuration class."""
+
+    modality = "image"
+    config_class: ClassVar[type[PreTrainedConfig]]
+    model_class: ClassVar[type[PreTrainedModel]]
+
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of `config_class`."""
+
+    def __post_init__(self) -> None:
+        _ = self.hf_config
+
+    @cached_property
+    def hf_config(self) -> PreTrainedConfig:
+        """The transformers configuration."""
+        return vision_config(self.config_class, self.config)
+
+    @property
+    def dim(self) -> int:
+        """Width of the tower."""
+        return int(self.hf_config.hidden_size)
+
+    @property
+    def length(self) -> int:
+        """One pooled vector."""
+        return 1
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input, pixels."""
+        return int(self.hf_config.image_size)
+
+    def example(self) -> Image.Image:
+        """A blank picture of the input size: every picture costs the same."""
+        return Image.new("RGB", (self.image_size, self.image_size))
+
+    def build(self) -> nn.Module:
+        """The tower, pooled."""
+        return PooledTower(self.model_class(self.hf_config))
+
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Accept the names of whole models (with text tower) and of vision towers, old and new."""
+        return tower_names(state)
 
 
 def vision_config(cls: type[C], values: Mapping[str, Any]) -> C:
