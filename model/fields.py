@@ -50,6 +50,19 @@ def from_mapping(cls: type[T], values: object, *, where: str) -> T:
         raise ConfigurationError(f"{where}.{error}") from None
 
 
+def from_choice(classes: Mapping[str, type[T]], values: Mapping[str, Any], *, key: str, where: str) -> T:
+    """Build the dataclass that `values[key]` names from the other values.
+
+    Raises:
+        ConfigurationError: no such class, an unknown key or an impossible value, naming its path.
+    """
+    rest = dict(values)
+    name = rest.pop(key, None)
+    if not isinstance(name, str) or name not in classes:
+        raise ConfigurationError(f"{where}.{key}: {name!r} is not one of {', '.join(sorted(classes))}")
+    return from_mapping(classes[name], rest, where=where)
+
+
 def check_choice(name: str, value: object, choices: typing.Collection[str]) -> None:
     """Refuse `value` unless it is one of `choices`."""
     if value not in choices:

@@ -12,8 +12,7 @@ from model.encoders.clip import ClipConfig
 from model.encoders.efficientnet import EfficientNetConfig
 from model.encoders.siglip import SiglipConfig
 from model.encoders.whisper import WhisperConfig
-from model.errors import ConfigurationError
-from model.fields import from_mapping
+from model.fields import from_choice
 
 FAMILIES: dict[str, type[EncoderConfig]] = {
     config.family: config for config in (EfficientNetConfig, ClipConfig, SiglipConfig, WhisperConfig)
@@ -28,8 +27,4 @@ def encoder_config(values: Mapping[str, Any], *, where: str = "encoder") -> Enco
     Raises:
         ConfigurationError: unknown family, unknown key or impossible value, naming its path.
     """
-    rest = dict(values)
-    family = rest.pop("family", None)
-    if not isinstance(family, str) or family not in FAMILIES:
-        raise ConfigurationError(f"{where}.family: {family!r} is not one of {', '.join(sorted(FAMILIES))}")
-    return from_mapping(FAMILIES[family], rest, where=where)
+    return from_choice(FAMILIES, values, key="family", where=where)

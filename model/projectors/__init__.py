@@ -6,8 +6,7 @@ To add a type, write one file with a `ProjectorConfig` subclass and name it in `
 from collections.abc import Mapping
 from typing import Any
 
-from model.errors import ConfigurationError
-from model.fields import from_mapping
+from model.fields import from_choice
 from model.projectors.base import Projector, ProjectorConfig
 from model.projectors.mlp import MlpConfig
 
@@ -22,8 +21,4 @@ def projector_config(values: Mapping[str, Any], *, where: str = "projector") -> 
     Raises:
         ConfigurationError: unknown type, unknown key or impossible value, naming its path.
     """
-    rest = dict(values)
-    kind = rest.pop("type", None)
-    if not isinstance(kind, str) or kind not in TYPES:
-        raise ConfigurationError(f"{where}.type: {kind!r} is not one of {', '.join(sorted(TYPES))}")
-    return from_mapping(TYPES[kind], rest, where=where)
+    return from_choice(TYPES, values, key="type", where=where)
