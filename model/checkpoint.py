@@ -3,7 +3,7 @@
     config.json               QuartetConfig
     provenance.json           for the language model and each encoder: source and sha256; how it was trained
     projectors.safetensors    `<modality>.<parameter>`, what was trained
-    adapter/                  optional LoRA adapter of the language model, in PEFT's format
+    adapter/                  optional LoRA adapter of the language model, in PEFT's format; see `model.adapter`
 
 Opening checks that the parts fit each other on paper (shapes), loading that they are the very weights recorded
 (sha256). `model.assembly` turns a checkpoint into a directory that vLLM serves.
@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from model.adapter import ALWAYS, AdapterConfig, load_adapter, save_adapter
 from model.configuration import QuartetConfig, padded_vocab_size
 from model.encoders import load_state
 from model.errors import CheckpointError
@@ -111,9 +112,21 @@ class Checkpoint:
         projectors: nn.ModuleDict,
         provenance: Provenance,
         dtype: torch.dtype = torch.float32,
+        adapter: tuple[PreTrainedModel, AdapterConfig] | None = None,
     ) -> "Checkpoint":
-        """Write a checkpoint; `projectors` is `QuartetForConditionalGeneration.projectors`."""
+        """Write a checkpoint.
+
+        Args:
+            directory: made if missing.
+            config: with the adapter's scope in it.
+            projectors: `QuartetForConditionalGeneration.projectors`.
+            provenance: of the frozen parts.
+            dtype: of what is written.
+            adapter: the language model that `model.adapter.add_adapter` put one into, and its configuration.
+        """
         directory.mkdir(parents=True, exist_ok=True)
+        if adapter is not None:
+            save_adapter(*adapter, directory / ADAPTER, dtype)
         state = {
             name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in projectors.state_dict().items()
         }
@@ -174,16 +187,11 @@ class Checkpoint:
         return load_tokenizer(self.llm, self.config)
 
     def language_model(self, dtype: torch.dtype | str) -> PreTrainedModel:
-        """The language model alone, vocabulary padded, adapter merged."""
+        """The language model alone, vocabulary padded, adapter merged or (scope `media`) beside its weights."""
         model = load_llm(self.llm, dtype)
         # Before the adapter: one saved from the padded model may hold its embedding table.
         pad_embeddings(model, self.config.get_text_config().vocab_size)
-        if self.adapter is None:
-            return model
-        from peft import PeftModel
-
-        merged: PreTrainedModel = PeftModel.from_pretrained(model, str(self.adapter)).merge_and_unload()
-        return merged.eval()
+        return model if self.adapter is None else load_adapter(model, self.adapter, self.config.adapter_scope)
 
     def load(self, dtype: torch.dtype = torch.float32) -> QuartetForConditionalGeneration:
         """The whole model in evaluation mode: language model in `dtype`, encoders and projectors in float32."""
@@ -210,12 +218,13 @@ class Checkpoint:
         compare(shapes, projectors.state_dict(), str(self.directory / PROJECTORS))
 
 
-def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> QuartetConfig:
+def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]], adapter_scope: str = ALWAYS) -> QuartetConfig:
     """The configuration of a new model from a language model directory and modality entries.
 
     Args:
         llm: Hugging Face directory of the language model.
         modalities: per modality `encoder` and `projector`, and optionally `placeholder`, `begin`, `end`.
+        adapter_scope: when its LoRA adapter will be active.
     """
     text_config = load_llm_config(llm)
     placeholders = {name: str(values.get("placeholder", f"<|{name}|>")) for name, values in modalities.items()}
@@ -228,7 +237,7 @@ def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]]) -> Quar
         name: {**modalities[name], "placeholder": placeholder, "placeholder_id": token}
         for (name, placeholder), token in zip(placeholders.items(), ids, strict=True)
     }
-    return QuartetConfig(text_config=values, modalities=entries, llm_vocab_size=size)
+    return QuartetConfig(text_config=values, modalities=entries, llm_vocab_size=size, adapter_scope=adapter_scope)
 
 
 def compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:

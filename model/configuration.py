@@ -14,10 +14,11 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
+from model.adapter import ALWAYS, SCOPES
 from model.encoders import encoder_config
 from model.encoders.base import EncoderConfig
 from model.errors import ConfigurationError
-from model.fields import from_mapping
+from model.fields import check_choice, from_mapping
 from model.projectors import Projector, ProjectorConfig, projector_config
 
 # A multiple that keeps tensor-parallel sharding of the vocabulary even.
@@ -95,13 +96,16 @@ class QuartetConfig(PreTrainedConfig):
     """Modality name -> the JSON form of `ModalityFields`."""
     llm_vocab_size: Any = None
     """Rows of the language model's own embedding table; `text_config.vocab_size` may be padded beyond it."""
+    adapter_scope: Any = ALWAYS
+    """When the checkpoint's LoRA adapter, if it has one, is active: `always`, or `media` (see `model.adapter`)."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Rebuild the language model's configuration and check every field."""
         unknown = sorted(key for key in kwargs if key not in COMMON_KEYS and not key.startswith("_"))
         if unknown:
             raise ConfigurationError(
-                f"config: unknown key {unknown[0]!r}; known keys are llm_vocab_size, modalities, text_config"
+                f"config: unknown key {unknown[0]!r}; known keys are adapter_scope, llm_vocab_size, modalities, "
+                "text_config"
             )
         if self.modalities is not None and not isinstance(self.modalities, Mapping):
             raise ConfigurationError(f"modalities: expected a mapping, got {self.modalities!r}")
@@ -150,6 +154,7 @@ class QuartetConfig(PreTrainedConfig):
         size = self.llm_vocab_size
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= vocabulary:
             raise ConfigurationError(f"llm_vocab_size: {size!r} is outside 1..{vocabulary} (text_config.vocab_size)")
+        check_choice("adapter_scope", self.adapter_scope, SCOPES)
         specs = self.modality_specs
         for attribute in ("placeholder", "placeholder_id"):
             values = [getattr(spec, attribute) for spec in specs.values()]

@@ -5,6 +5,7 @@ needs an encoder when features are cached.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from model.adapter import MEDIA, adapter_layers, adapter_switched
 from model.configuration import QuartetConfig
 from model.encoders import encode
 from model.errors import PromptError
@@ -122,14 +124,16 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         """
         embeddings = self.embed(input_ids, features or {})
         if labels is None:
-            output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+            with self._adapted(input_ids):
+                output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
             return CausalLMOutput(logits=self._suppress(output.logits))
         targets = labels[:, 1:]
         wanted = targets != IGNORE
         # The language model's own forward, because some scale or cap their logits after the output layer.
         hook = self.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][:, :-1][wanted],))
         try:
-            output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+            with self._adapted(input_ids):
+                output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
         finally:
             hook.remove()
         logits = self._suppress(output.logits)
@@ -142,14 +146,16 @@ class QuartetForConditionalGeneration(PreTrainedModel):
     ) -> Generation:
         """Greedy answer to one prompt, token by token with a key-value cache: the reference for the server."""
         stops = self._stop_ids()
-        embeddings = self.embed(torch.tensor([list(input_ids)], device=self.device), features or {})
+        prompt = torch.tensor([list(input_ids)], device=self.device)
+        embeddings = self.embed(prompt, features or {})
         tokens: list[int] = []
         logprobs: list[float] = []
         cache = None
         while len(tokens) < max_tokens:
-            output = self.language_model(
-                inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
+            with self._adapted(prompt):
+                output = self.language_model(
+                    inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1
+                )
             cache = output.past_key_values
             scores = self._suppress(output.logits[:, -1]).float().log_softmax(dim=-1)
             best = int(scores.argmax())
@@ -159,6 +165,22 @@ class QuartetForConditionalGeneration(PreTrainedModel):
                 break
             embeddings = self.get_input_embeddings()(torch.tensor([[best]], device=self.device))
         return Generation(tokens, logprobs)
+
+    def _adapted(self, input_ids: Tensor) -> AbstractContextManager[None]:
+        """Switches an adapter of scope `media` on for prompts `[batch, n]` with media, off for those without.
+
+        Raises:
+            PromptError: both kinds in one batch, which share one set of weights.
+        """
+        if self.config.adapter_scope != MEDIA or not (layers := adapter_layers(self.language_model)):
+            return nullcontext()
+        index = torch.tensor(list(self.config.media_token_ids.values()), device=input_ids.device)
+        with_media = torch.isin(input_ids, index).any(dim=1)
+        if with_media.any() != with_media.all():
+            raise PromptError(
+                "prompts with and without media in one batch: the adapter is active only with media; batch them apart"
+            )
+        return adapter_switched(layers, bool(with_media.all()))
 
     def _suppress(self, logits: Tensor) -> Tensor:
         """Media tokens and padding rows are never an answer."""

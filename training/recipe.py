@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from model.adapter import ALWAYS, AdapterConfig
 from model.checkpoint import Part
 from model.encoders import encoder_config
 from model.errors import ConfigurationError
@@ -116,7 +117,8 @@ class Stage:
 
     name: str
     learning_rates: dict[str, float]
-    """Pattern of parameter names -> peak learning rate; what no pattern matches stays frozen."""
+    """Pattern of parameter names, such as `projectors.*` or `language_model.*.lora_*` -> peak learning rate; what no
+    pattern matches stays frozen."""
     data: list[Mixture]
     max_length: int = 128
     """Longest conversation in tokens; longer samples are an error."""
@@ -149,6 +151,8 @@ class Recipe:
     llm: Part
     modalities: dict[str, ModalityRecipe]
     stages: list[Stage]
+    adapter: AdapterConfig | None = None
+    """A LoRA adapter of the language model; a stage trains it where a learning rate matches its names."""
     dtype: str = "bfloat16"
     """Of the language model while training."""
     compile: bool = False
@@ -170,6 +174,11 @@ class Recipe:
             concepts.per_class for m in self.modalities.values() for concepts in m.initialisation.concepts
         ):
             raise ConfigurationError(f"stages: source {CONCEPTS} needs a group of concepts with per_class above 0")
+
+    @property
+    def adapter_scope(self) -> str:
+        """When the adapter is active."""
+        return ALWAYS if self.adapter is None else self.adapter.scope
 
     @property
     def sources(self) -> list[str]:
@@ -214,6 +223,8 @@ def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) 
             name: _modality(entry, f"{where}: modalities.{name}", folder)
             for name, entry in values["modalities"].items()
         }
+    if values.get("adapter") is not None:
+        parsed["adapter"] = from_mapping(AdapterConfig, values["adapter"], where=f"{where}: adapter")
     if isinstance(values.get("stages"), list):
         parsed["stages"] = [_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
     return from_mapping(Recipe, parsed, where=where)

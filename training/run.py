@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from model.adapter import add_adapter
 from model.checkpoint import Checkpoint, Provenance, build_config
 from model.configuration import QuartetConfig
 from model.errors import ConfigurationError, DataError
@@ -71,7 +72,8 @@ def run(
     parts = prepare(recipe, corpus)
     groups = {name: concept_groups(parts, name) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
-    config = build_config(parts.llm, {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()})
+    entries = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
+    config = build_config(parts.llm, entries, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
     samples = {**parts.samples, CONCEPTS: dreamed_samples(parts, groups, output)}
@@ -104,7 +106,14 @@ def run(
         },
     )
     # First what took an hour, then its picture.
-    checkpoint = Checkpoint.save(output / "checkpoint", config, model.projectors, provenance, dtype=torch.float16)
+    checkpoint = Checkpoint.save(
+        output / "checkpoint",
+        config,
+        model.projectors,
+        provenance,
+        dtype=torch.float16,
+        adapter=None if recipe.adapter is None else (model.language_model, recipe.adapter),
+    )
     (output / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
     draw_loss(log, output / "loss.png")
     return checkpoint
@@ -153,13 +162,18 @@ def stage_folder(output: Path, stage: Stage) -> Path:
 def build_model(
     parts: Parts, config: QuartetConfig, groups: Mapping[str, Sequence[ConceptGroup]], prompt: Prompt
 ) -> QuartetForConditionalGeneration:
-    """The model to train: frozen language model, projectors started as the recipe asks for, no encoders."""
+    """The model to train: language model with a new adapter, projectors started as the recipe asks for, no encoders."""
     recipe = parts.recipe
     # Only here: how much randomness was used before depends on what was found in the cache.
     torch.manual_seed(recipe.seed)
     llm = load_llm(parts.llm, getattr(torch, recipe.dtype))
     pad_embeddings(llm, config.get_text_config().vocab_size)
     llm.requires_grad_(False)
+    if recipe.adapter is not None:
+        try:
+            add_adapter(llm, recipe.adapter)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"adapter.{error}") from None
     # The trainer writes its own settings into the model's configuration; the checkpoint keeps the clean one.
     model = QuartetForConditionalGeneration(copy.deepcopy(config), llm)
     for name, modality in recipe.modalities.items():

@@ -1,8 +1,8 @@
-"""One training stage: batches of conversations -> trained projectors, in place.
+"""One training stage: batches of conversations -> trained projectors and adapter, in place.
 
-The language model is frozen and only the projectors have gradients, so a step costs one forward pass and the backward
-pass through activations. Built on transformers' Trainer; what it adds is here: batches by length, learning rates by
-parameter name, saved steps that hold only what is trained.
+The language model itself is frozen, so a step costs one forward pass and the backward pass through activations. Built
+on transformers' Trainer; what it adds is here: batches by length, learning rates by parameter name, saved steps that
+hold only what is trained.
 """
 
 import fnmatch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from model.adapter import PARAMETER, adapter_layers
 from model.errors import ConfigurationError
 from model.reference import QuartetForConditionalGeneration
 from training.dataset import Collator, Conversations, LengthBatches
@@ -25,7 +26,7 @@ from training.recipe import Stage
 TRAINED = "trained.safetensors"
 # Written last into the folder of a saved step: without it, the step was interrupted while it was written.
 COMPLETE = "trainer_state.json"
-# What a checkpoint keeps; anything else that were trained would be lost.
+# Projectors and adapter are what a checkpoint keeps; anything else that were trained would be lost.
 PROJECTORS = "projectors."
 LOGGING_STEPS, SAVE_STEPS = 10, 200
 
@@ -63,6 +64,9 @@ class QuartetTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Loss of one batch; what is frozen stays in evaluation mode, for the Trainer puts everything into training."""
         self.model.language_model.eval()
+        for layer in adapter_layers(self.model.language_model):
+            # Dropout of the adapter's input.
+            layer.lora_dropout.train()
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -129,9 +133,10 @@ def parameter_groups(
         parameter.requires_grad_(pattern in groups)
         if pattern not in groups:
             continue
-        if not name.startswith(PROJECTORS):
+        if not name.startswith(PROJECTORS) and PARAMETER not in name:
             raise ConfigurationError(
-                f"learning_rates: {pattern!r} matches {name}, but a checkpoint keeps {PROJECTORS}* only"
+                f"learning_rates: {pattern!r} matches {name}, but a checkpoint keeps {PROJECTORS}* and the adapter's "
+                f"*{PARAMETER}* only"
             )
         groups[pattern].append(parameter)
     for pattern, members in groups.items():
