@@ -6,11 +6,12 @@ not the corpus shows it.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from model.errors import ConfigurationError, DataError
 from training.corpus.phrases import question
@@ -19,7 +20,7 @@ from training.dream import dream
 from training.initialise import ConceptGroup
 from training.parts import Parts
 from training.probe import Probe, fit_probe
-from training.recipe import CONCEPTS, Concepts
+from training.recipe import CONCEPTS
 
 # The name of "none of these": media of other sources, which a group of concepts must stay silent about.
 NOTHING = "(none of these)"
@@ -27,8 +28,13 @@ NOTHING = "(none of these)"
 QUESTIONS = {"image": "name", "audio": "sounds/name"}
 
 
-def concept_groups(parts: Parts, modality: str) -> list[ConceptGroup]:
+def concept_groups(parts: Parts, modality: str, dreams: Sequence[Sample] = ()) -> list[ConceptGroup]:
     """Named concepts of a modality, as its recipe asks for.
+
+    Args:
+        parts: with all training media in its feature caches.
+        modality: one of the recipe's.
+        dreams: synthetic media of the encoders' own classes, which the groups of labelled tasks are to be silent about.
 
     Raises:
         ConfigurationError: the encoder has no classes of its own, or not as many as there are names.
@@ -38,28 +44,40 @@ def concept_groups(parts: Parts, modality: str) -> list[ConceptGroup]:
     for index, concepts in enumerate(parts.recipe.modalities[modality].initialisation.concepts):
         where = f"modalities.{modality}.initialisation.concepts[{index}]"
         if concepts.names is None:
-            probe = fit_concepts(parts, modality, concepts.tasks, where)
+            probe = fit_concepts(parts, modality, concepts.tasks, where, dreams)
             names: list[str | None] = [None if name == NOTHING else name for name in probe.classes]
             weight, bias = probe.weight, probe.bias
         else:
-            head = parts.caches[modality].config.classifier(parts.weights[modality])
-            if head is None:
-                raise ConfigurationError(f"{where}.names: this encoder has no classes of its own; give tasks")
-            (weight, bias), names = head, list(read_names(Path(concepts.names)))
-            if len(names) != len(bias):
-                raise ConfigurationError(f"{where}.names: {len(names)} names for the encoder's {len(bias)} classes")
+            own, weight, bias = own_classes(parts, modality, Path(concepts.names), where)
+            names = list(own)
         groups.append(ConceptGroup(names, weight * concepts.sharpness, bias * concepts.sharpness, concepts.slot))
     return groups
 
 
-def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str) -> Probe:
+def own_classes(parts: Parts, modality: str, path: Path, where: str) -> tuple[list[str], Tensor, Tensor]:
+    """Names, weight `[classes, dim]` and bias `[classes]` of the class head that came with an encoder.
+
+    Raises:
+        ConfigurationError: the encoder has none, or not as many classes as `path` has names.
+    """
+    head = parts.caches[modality].config.classifier(parts.weights[modality])
+    if head is None:
+        raise ConfigurationError(f"{where}.names: this encoder has no classes of its own; give tasks")
+    (weight, bias), names = head, read_names(path)
+    if len(names) != len(bias):
+        raise ConfigurationError(f"{where}.names: {len(names)} names for the encoder's {len(bias)} classes")
+    return names, weight, bias
+
+
+def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str, dreams: Sequence[Sample] = ()) -> Probe:
     """A probe over the labels of `tasks` and `NOTHING`.
 
     Raises:
         DataError: no labelled media.
     """
     labels: dict[MediaRef, str] = {}
-    others: set[MediaRef] = set()
+    # Photographs of the encoder's own classes are none of what a corpus labels, and the corpus has few photographs.
+    others = {reference for sample in dreams for reference in sample.media if reference.modality == modality}
     sources = {task.split("/")[0] for task in tasks}
     for sample in parts.single(modality):
         if "label" not in sample.meta:
@@ -83,33 +101,42 @@ def read_names(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def dreamed_samples(parts: Parts, groups: Mapping[str, list[ConceptGroup]], output: Path) -> list[Sample]:
-    """Synthetic features of the encoders' own classes, written to `output`, as samples that ask for the name."""
+def dreamed_samples(parts: Parts, output: Path) -> list[Sample]:
+    """Synthetic features of the encoders' own classes, written to `output`, as samples that ask for the name.
+
+    Raises:
+        ConfigurationError: an encoder has no classes of its own, or not as many as there are names.
+        DataError: no media to begin from.
+    """
     samples: list[Sample] = []
     for modality, recipe in parts.recipe.modalities.items():
         for index, concepts in enumerate(recipe.initialisation.concepts):
-            if concepts.per_class:
+            if concepts.per_class and concepts.names is not None:
+                where = f"modalities.{modality}.initialisation.concepts[{index}]"
+                head = own_classes(parts, modality, Path(concepts.names), where)
                 path = (output / f"{CONCEPTS}-{modality}-{index}{FEATURES_SUFFIX}").resolve()
-                samples += _dream(parts, modality, concepts, groups[modality][index], path)
+                samples += _dream(parts, modality, concepts.per_class, head, path)
     return samples
 
 
-def _dream(parts: Parts, modality: str, concepts: Concepts, group: ConceptGroup, path: Path) -> list[Sample]:
+def _dream(
+    parts: Parts, modality: str, per_class: int, head: tuple[list[str], Tensor, Tensor], path: Path
+) -> list[Sample]:
+    names, weight, bias = head
     seed, generator = parts.recipe.seed, random.Random(parts.recipe.seed)
     media = sorted(parts.media(modality), key=_place)
     if not media:
         raise DataError(f"modalities.{modality}.initialisation: per_class needs any {modality} media to begin from")
-    classes = torch.arange(len(group.names)).repeat(concepts.per_class)
+    classes = torch.arange(len(names)).repeat(per_class)
     base = parts.caches[modality].stack([generator.choice(media) for _ in range(len(classes))])[:, 0]
-    head = (group.weight / concepts.sharpness, group.bias / concepts.sharpness)
-    features = dream(head, base, classes, seed=seed)
+    features = dream((weight, bias), base, classes, seed=seed)
     save_file({FEATURES: features.half()[:, None].contiguous()}, path)
     samples = []
     for row, index in enumerate(classes.tolist()):
         medium = {"type": f"{modality}_url", f"{modality}_url": {"url": f"{path.name}#{row}"}}
         text = {"type": "text", "text": question(generator, QUESTIONS[modality], "en")}
         content = [medium, text] if generator.random() < 2 / 3 else [text, medium]
-        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": group.names[index]}]
+        messages = [{"role": "user", "content": content}, {"role": "assistant", "content": names[index]}]
         samples.append(
             Sample(
                 id=f"{path.stem}/{row:06d}",
@@ -121,5 +148,5 @@ def _dream(parts: Parts, modality: str, concepts: Concepts, group: ConceptGroup,
     return samples
 
 
-def _place(reference: MediaRef) -> str:
-    return str(reference.path)
+def _place(reference: MediaRef) -> tuple[str, int]:
+    return str(reference.path), reference.row or 0

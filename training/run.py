@@ -70,13 +70,14 @@ def run(
     """
     begin(recipe, corpus, output, resume=resume)
     parts = prepare(recipe, corpus)
-    groups = {name: concept_groups(parts, name) for name in recipe.modalities}
+    dreams = dreamed_samples(parts, output)
+    groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
     entries = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
     config = build_config(parts.llm, entries, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
-    samples = {**parts.samples, CONCEPTS: dreamed_samples(parts, groups, output)}
+    samples = {**parts.samples, CONCEPTS: dreams}
     counts: dict[str, int] = {}
     prepared: list[tuple[Stage, Conversations]] = []
     # All of them before the first is trained: what cannot work in the last one shows now.

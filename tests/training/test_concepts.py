@@ -69,6 +69,15 @@ def test_a_group_names_its_own_and_is_silent_about_other_sources(samples: dict[s
         assert group.names[int(scores.argmax())] == said
 
 
+def test_a_group_is_silent_about_synthetic_media(samples: dict[str, list[Sample]]) -> None:
+    dreams = [shown("concepts/image", "a dog", number) for number in range(20)]
+    made = parts({"scenes": samples["scenes"]}, Concepts(tasks=["scenes/colour"]))
+    (group,) = concept_groups(made, "image", dreams)
+    assert group.names.count(None) == 1
+    scores = Cache().stack([MediaRef("image", Path("a dog-999.png"))])[:, 0] @ group.weight.T + group.bias
+    assert group.names[int(scores.argmax())] is None
+
+
 def test_sharpness_multiplies_the_scores(samples: dict[str, list[Sample]]) -> None:
     plain, sharp = (Concepts(tasks=["scenes/colour"], sharpness=value) for value in (1.0, 2.0))
     first, second = concept_groups(parts(samples, plain, sharp), "image")
@@ -97,6 +106,10 @@ def test_without_classes_of_its_own_an_encoder_gives_no_names(samples: dict[str,
 
 
 def test_synthetic_media_need_real_ones_to_begin_from(samples: dict[str, list[Sample]], tmp_path: Path) -> None:
-    made = parts({}, Concepts(names="names.txt", per_class=2))
+    names = tmp_path / "names.txt"
+    names.write_text("a dog\na cat\n")
+    made = parts({}, Concepts(names=str(names), per_class=2))
+    head = torch.eye(DIM)[3:5], torch.zeros(2)
+    made.caches["image"].config = type("Config", (), {"classifier": lambda self, weights: head})()
     with pytest.raises(DataError, match=r"modalities\.image\.initialisation: per_class needs any image media"):
-        dreamed_samples(made, {"image": [object()]}, tmp_path)  # type: ignore[list-item]
+        dreamed_samples(made, tmp_path)

@@ -241,7 +241,7 @@ def test_synthetic_features_teach_the_names_of_the_encoders_own_classes(
     values["stages"][0]["data"] = [{"source": "concepts", "turns": 2}, {"source": "scenes"}]
     output = tmp_path / "run"
     checkpoint = run(read_recipe(write_recipe(parts / "r.yaml", values)), corpus, output)
-    assert checkpoint.config.modalities["image"]["projector"]["groups"] == [6, 3], "nothing else to be silent about"
+    assert checkpoint.config.modalities["image"]["projector"]["groups"] == [6, 4], "colours, and silence"
     assert checkpoint.provenance.training["samples"] == {"align/concepts": 60, "align/scenes": 24}
     features = load_file(output / "concepts-image-0.safetensors")["features"].float()[:, 0]
     named = (features @ head.T).argmax(dim=-1)
