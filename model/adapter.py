@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 from model.errors import CheckpointError, ConfigurationError
 from model.fields import check_choice, check_range
 
+# Folder of a checkpoint that holds it.
+ADAPTER = "adapter"
 ALWAYS, MEDIA = "always", "media"
 SCOPES = (ALWAYS, MEDIA)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

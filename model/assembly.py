@@ -1,7 +1,8 @@
 """Checkpoint -> one directory that vLLM (and, packed, transformers) loads without anything else.
 
 `assemble` makes it in the cache with links to the frozen weights: serving a fresh training run copies nothing large.
-`pack` makes a self-contained copy for shipping, LoRA merged, tokenizer and provenance inside.
+`pack` makes a self-contained copy for shipping, tokenizer and provenance inside. A LoRA adapter is merged, unless it is
+active only with media: then it lies beside the untouched language model, in `adapter/`.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.checkpoint import ADAPTER, CONFIG, PROJECTORS, PROVENANCE, Checkpoint, compare
+from model.adapter import ADAPTER, MEDIA, adapter_rank
+from model.checkpoint import CONFIG, PROJECTORS, PROVENANCE, Checkpoint, compare
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.sources import cache_directory
@@ -45,7 +47,7 @@ def assemble(directory: Path) -> Path:
         # The frozen weights it links to have been moved or removed.
         shutil.rmtree(target)
     if not target.is_dir():
-        _write(checkpoint, target, link=checkpoint.adapter is None)
+        _write(checkpoint, target, link=checkpoint.adapter is None or checkpoint.config.adapter_scope == MEDIA)
     return target
 
 
@@ -55,7 +57,7 @@ def check_packed(directory: Path) -> None:
     Reads shapes only, so it takes a moment however large the model is.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown or of another shape; named.
+        CheckpointError: a tensor is missing, unknown or of another shape; named. Or the adapter is missing.
         ConfigurationError: an impossible field in `config.json`.
     """
     config = QuartetConfig.from_pretrained(directory)
@@ -70,6 +72,8 @@ def check_packed(directory: Path) -> None:
         )
     shapes = tensor_shapes(directory, (ENCODERS_PREFIX, PROJECTORS_PREFIX))
     compare(shapes, model.state_dict(), str(directory))
+    if config.adapter_scope == MEDIA:
+        adapter_rank(directory / ADAPTER)
 
 
 def tensor_shapes(directory: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
@@ -117,6 +121,8 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
         checkpoint.config.save_pretrained(temporary)
         checkpoint.tokenizer().save_pretrained(temporary)
         shutil.copy(checkpoint.directory / PROVENANCE, temporary)
+        if checkpoint.adapter is not None and checkpoint.config.adapter_scope == MEDIA:
+            shutil.copytree(checkpoint.adapter, temporary / ADAPTER)
         for extra in (checkpoint.llm / "generation_config.json", checkpoint.directory / "README.md"):
             if extra.is_file():
                 shutil.copy(extra, temporary)
@@ -151,8 +157,11 @@ def _trained(checkpoint: Checkpoint) -> dict[str, dict[str, Tensor]]:
 
 
 def _llm_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The language model in its own dtype, adapter merged, vocabulary padded, under its place in the whole model."""
-    state = checkpoint.language_model(dtype="auto").state_dict()
+    """The language model in its own dtype, vocabulary padded, under its place in the whole model.
+
+    An adapter is merged, unless it is active only with media.
+    """
+    state = checkpoint.language_model(dtype="auto", adapter=checkpoint.config.adapter_scope != MEDIA).state_dict()
     seen: dict[int, str] = {}
     unique: dict[str, Tensor] = {}
     for name, tensor in state.items():

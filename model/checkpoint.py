@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from model.adapter import ALWAYS, AdapterConfig, load_adapter, save_adapter
+from model.adapter import ADAPTER, ALWAYS, MEDIA, AdapterConfig, load_adapter, save_adapter
 from model.configuration import QuartetConfig, padded_vocab_size
 from model.encoders import load_state
 from model.errors import CheckpointError
@@ -33,7 +33,7 @@ from model.prompt import add_placeholders
 from model.reference import QuartetForConditionalGeneration
 from model.sources import Source, fetch
 
-CONFIG, PROVENANCE, PROJECTORS, ADAPTER = "config.json", "provenance.json", "projectors.safetensors", "adapter"
+CONFIG, PROVENANCE, PROJECTORS = "config.json", "provenance.json", "projectors.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,8 @@ class Checkpoint:
             raise CheckpointError(f"{directory / CONFIG}: not the configuration of a Quartet model with a text_config")
         config = QuartetConfig.from_dict(values)
         checkpoint = cls(directory, config, Provenance.read(directory / PROVENANCE))
+        if config.adapter_scope == MEDIA and checkpoint.adapter is None:
+            raise CheckpointError(f"{directory}: adapter_scope is {MEDIA}, but there is no {ADAPTER}/")
         missing = sorted(set(config.modality_specs) - set(checkpoint.provenance.encoders))
         if missing:
             raise CheckpointError(f"{directory / PROVENANCE}: encoders.{missing[0]} is missing")
@@ -186,12 +188,17 @@ class Checkpoint:
         """The language model's tokenizer with placeholders and chat template."""
         return load_tokenizer(self.llm, self.config)
 
-    def language_model(self, dtype: torch.dtype | str) -> PreTrainedModel:
-        """The language model alone, vocabulary padded, adapter merged or (scope `media`) beside its weights."""
+    def language_model(self, dtype: torch.dtype | str, *, adapter: bool = True) -> PreTrainedModel:
+        """The language model alone, vocabulary padded.
+
+        Its adapter is merged, beside its weights where its scope is `media`, or left out without `adapter`.
+        """
         model = load_llm(self.llm, dtype)
         # Before the adapter: one saved from the padded model may hold its embedding table.
         pad_embeddings(model, self.config.get_text_config().vocab_size)
-        return model if self.adapter is None else load_adapter(model, self.adapter, self.config.adapter_scope)
+        if self.adapter is None or not adapter:
+            return model
+        return load_adapter(model, self.adapter, self.config.adapter_scope)
 
     def load(self, dtype: torch.dtype = torch.float32) -> QuartetForConditionalGeneration:
         """The whole model in evaluation mode: language model in `dtype`, encoders and projectors in float32."""

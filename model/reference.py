@@ -7,13 +7,15 @@ needs an encoder when features are cached.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from model.adapter import MEDIA, adapter_layers, adapter_switched
+from model.adapter import ADAPTER, MEDIA, adapter_layers, adapter_switched, load_adapter
 from model.configuration import QuartetConfig
 from model.encoders import encode
 from model.errors import PromptError
@@ -46,6 +48,10 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         super().__init__(config)
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.get_text_config())
+        else:
+            # Or else transformers initialises again what it did not load itself, such as an adapter.
+            for module in language_model.modules():
+                module._is_hf_initialized = True
         self.language_model = language_model
         self._specs = specs = config.modality_specs
         self.encoders = nn.ModuleDict({name: spec.encoder.build() for name, spec in specs.items()})
@@ -55,6 +61,14 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         for parameter in self.encoders.parameters():
             parameter.requires_grad_(False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load a packed directory; an adapter that is active only with media lies beside the weights in it."""
+        model: Self = super().from_pretrained(path, *args, **kwargs)
+        if model.config.adapter_scope == MEDIA:
+            model.language_model = load_adapter(model.language_model, Path(path) / ADAPTER, MEDIA)
+        return model
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave every part with its own initialisation."""

@@ -4,8 +4,11 @@ Later routes go here: one router per file, included by `attach_router`, their st
 """
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
+from model.adapter import MEDIA
+from server.adapter import switch_adapter
 from server.connector import register_connector
 
 
@@ -20,4 +23,7 @@ class QuartetEndpoint:
         register_connector()
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
-        """Nothing yet: no route of ours keeps state."""
+        """Let prompts with media use the adapter, where the model has one for them."""
+        config = engine_client.model_config.hf_config
+        if getattr(config, "adapter_scope", None) == MEDIA:
+            await switch_adapter(engine_client, Path(engine_client.model_config.model))

@@ -19,10 +19,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random checkpoint: Llama, CLIP, Whisper, 4 tokens a medium. Read-only: every test sees the same one."""
-    from tests.support.tiny import build_checkpoint  # here, so that tests without it need not wait for torch
+    """A tiny random checkpoint: Llama, CLIP, Whisper, 4 tokens a medium, LoRA that is active only with media.
 
-    return build_checkpoint(tmp_path_factory.mktemp("tiny"))
+    Read-only: every test sees the same one.
+    """
+    # Here, so that tests without it need not wait for torch.
+    from model.adapter import AdapterConfig
+    from tests.support.tiny import build_checkpoint
+
+    return build_checkpoint(tmp_path_factory.mktemp("tiny"), adapter=AdapterConfig(rank=4, scope="media"))
 
 
 @pytest.fixture(scope="session")

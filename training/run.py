@@ -73,8 +73,8 @@ def run(
     dreams = dreamed_samples(parts, output)
     groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
-    entries = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
-    config = build_config(parts.llm, entries, recipe.adapter_scope)
+    modalities = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
+    config = build_config(parts.llm, modalities, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
     samples = {**parts.samples, CONCEPTS: dreams}

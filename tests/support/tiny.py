@@ -21,12 +21,15 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
+from model.adapter import ALWAYS, AdapterConfig, add_adapter
 from model.checkpoint import Checkpoint, Part, Provenance, build_config
 from model.encoders import encoder_config
+from model.llm import load_llm
 from model.sources import sha256_of
 
 VOCABULARY = 320
@@ -90,6 +93,7 @@ def build_checkpoint(
     tokens: int = 4,
     seed: int = 0,
     projector: Mapping[str, Any] | None = None,
+    adapter: AdapterConfig | None = None,
 ) -> Path:
     """Write a tiny checkpoint into `directory` and return the checkpoint's own folder, `directory/checkpoint`.
 
@@ -101,6 +105,7 @@ def build_checkpoint(
         tokens: soft tokens per medium.
         seed: of every random weight.
         projector: further fields of the projectors, such as `{"activation": "gelu"}`.
+        adapter: a LoRA adapter with random weights, large enough to change every answer.
     """
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
@@ -112,12 +117,13 @@ def build_checkpoint(
             for name, values in encoders.items()
         }
         parts = {name: write_encoder(directory / f"{name}.safetensors", values) for name, values in encoders.items()}
-        config = build_config(llm_path, modalities)
+        config = build_config(llm_path, modalities, adapter.scope if adapter else ALWAYS)
         projectors = nn.ModuleDict(
             {name: spec.build_projector(config.hidden_size) for name, spec in config.modality_specs.items()}
         )
         provenance = Provenance(llm=_part(llm_path), encoders=parts, training={"recipe": "random", "seed": seed})
-        return Checkpoint.save(directory / "checkpoint", config, projectors, provenance).directory
+        adapted = (random_adapter(llm_path, adapter), adapter) if adapter else None
+        return Checkpoint.save(directory / "checkpoint", config, projectors, provenance, adapter=adapted).directory
     finally:
         torch.random.set_rng_state(generator_state)
 
@@ -129,6 +135,16 @@ def build_llm(directory: Path, llm: str = "llama") -> Path:
     model.save_pretrained(directory)
     build_tokenizer().save_pretrained(directory)
     return directory
+
+
+def random_adapter(llm: Path, config: AdapterConfig) -> PreTrainedModel:
+    """The language model with an adapter as if it had been trained: a new one changes nothing."""
+    model = load_llm(llm, torch.float32)
+    add_adapter(model, config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.3)
+    return model
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
