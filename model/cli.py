@@ -14,11 +14,27 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from model.errors import QuartetError
 
 GROUP = "quartet.commands"
 EXTRAS = {"server": "cpu", "training": "train"}  # package: the extra of `pip install "quartet[...]"` it needs
+
+
+class PlainCommand(TyperCommand):
+    """A command whose options with a `rich_help_panel` stand under that heading in its plain help."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then every group of options in the order of its first one."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            heading = "Arguments" if param.param_type_name == "argument" else "Options"
+            if (record := param.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
+        for heading in sorted(groups, key=lambda heading: heading != "Arguments"):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])
 
 
 class MissingCommandError(QuartetError):
@@ -60,7 +76,7 @@ def build_app(commands: dict[str, EntryPoint]) -> typer.Typer:
         if isinstance(offered, typer.Typer):
             app.add_typer(offered, name=name)
         else:
-            app.command(name)(offered)
+            app.command(name, cls=PlainCommand)(offered)
     return app
 
 

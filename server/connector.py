@@ -17,7 +17,7 @@ from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, Medi
 from model.errors import MediaError
 from model.media import Sound, decode_audio, decode_data_url, decode_image
 from server.failures import Failures, failures
-from server.settings import media_limits
+from server.settings import current
 
 NAME = "quartet"
 T = TypeVar("T")
@@ -75,11 +75,11 @@ def _checked(url: str, read: Callable[[str], T], record: Failures | None = None)
 
 def _read_image(url: str) -> Any:
     data = _bytes(url)
-    return MediaWithBytes(decode_image(data, media_limits()), data)
+    return MediaWithBytes(decode_image(data, current().media_limits), data)
 
 
 def _read_audio(url: str) -> Sound:
-    return decode_audio(_bytes(url), media_limits())
+    return decode_audio(_bytes(url), current().media_limits)
 
 
 def _bytes(url: str) -> bytes:

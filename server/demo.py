@@ -97,7 +97,7 @@ def start(settings: ServerSettings, flags: Sequence[str], log: Path) -> subproce
 
     with log.open("wb") as output:
         return subprocess.Popen(
-            command(settings, flags),
+            command(flags),
             env=settings.environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -8,8 +8,6 @@ Two steps, because some of what the engine reads from the environment must be th
    again, so nothing heavy may be imported at its top.
 """
 
-import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import CheckpointError, QuartetError
-from server.settings import ServerSettings
+from server.settings import ServerSettings, current
 
 if TYPE_CHECKING:
     from model.configuration import QuartetConfig
@@ -27,24 +25,23 @@ REFUSED = 1
 
 def launch(settings: ServerSettings, extra: Sequence[str] = ()) -> NoReturn:
     """Replace this process by the server; `extra` are further flags of vLLM, which win over ours."""
-    os.execve(sys.executable, command(settings, extra), settings.environment(os.environ))
+    os.execve(sys.executable, command(extra), settings.environment(os.environ))
 
 
-def command(settings: ServerSettings, extra: Sequence[str] = ()) -> list[str]:
-    """The command of step 2."""
-    return [sys.executable, "-m", "server.launcher", json.dumps(dataclasses.asdict(settings)), *extra]
+def command(extra: Sequence[str] = ()) -> list[str]:
+    """The command of step 2. Settings are in its environment: the list of processes is no place for secrets."""
+    return [sys.executable, "-m", "server.launcher", *extra]
 
 
 def main(arguments: Sequence[str]) -> None:
     """Check, assemble, serve."""
-    settings = ServerSettings(**json.loads(arguments[0]))
     try:
-        flags = prepare(settings)
+        flags = prepare(current())
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)
         raise SystemExit(REFUSED) from None
     go_offline()
-    sys.argv = ["quartet serve", *flags, *arguments[1:]]
+    sys.argv = ["quartet serve", *flags, *arguments]
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 
     serve()

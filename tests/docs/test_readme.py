@@ -162,7 +162,7 @@ def test_facts_are_those_of_the_code() -> None:
         assert re.search(rf"\b{name}\b", shown), name
     for route in ROUTES:
         assert f"`{route}`" in shown, route
-    assert f"{ServerSettings.max_media} media of each kind" in shown
+    assert f"{ServerSettings().max_media} media of each kind" in shown
     assert f"{DEFAULT_LIMITS.max_bytes >> 20} MiB and {DEFAULT_LIMITS.max_pixels // 10**6} million pixels" in shown
     demo = read_recipe(RECIPES / "demo.yaml")
     hears = encoder_config(demo.modalities["audio"].encoder)

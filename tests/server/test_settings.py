@@ -5,7 +5,7 @@ import pytest
 
 from model.errors import CheckpointError, ConfigurationError
 from server.launcher import command, find
-from server.settings import MIDDLEWARE, ServerSettings
+from server.settings import MIDDLEWARE, ServerSettings, load
 
 MODALITIES = {"image": 4, "audio": 4}
 
@@ -69,11 +69,23 @@ def test_middleware_is_named_inside_out() -> None:
     assert MIDDLEWARE[-1].endswith("AllowedRoutes")
 
 
-def test_command_hands_over_settings_and_further_flags() -> None:
-    settings = ServerSettings(port=1234, name="x")
-    _, dash_m, module, values, *extra = command(settings, ["--seed", "1"])
-    assert (dash_m, module, extra) == ("-m", "server.launcher", ["--seed", "1"])
-    assert ServerSettings(**json.loads(values)) == settings
+def test_settings_reach_the_server_s_processes_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ServerSettings(
+        port=1234,
+        name="a b",
+        cors_origins=["https://a.org", "https://b.org,c"],
+        hub_token="secret",
+        max_audio_seconds=9,
+    )
+    environment = settings.environment(
+        {"QUARTET_PORT": "1", "QUARTET_THREADS": "2", "QUARTET_CONFIG": "x", "HOME": "/"}
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load({}).settings == settings
+    assert settings.environment(environment) == environment
+    assert environment["HF_TOKEN"] == "secret"
+    assert command(["--seed", "1"])[1:] == ["-m", "server.launcher", "--seed", "1"]
 
 
 @pytest.mark.parametrize(

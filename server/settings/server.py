@@ -1,96 +1,108 @@
-"""What an operator can choose, with defaults, and how it reaches the processes that need it.
+"""`ServerSettings`: all sections in one typed class, and how its values reach vLLM and the server's processes.
 
-`ServerSettings` becomes environment variables and vLLM flags (`server.launcher`). Flags follow the machine: on a CPU
-they are chosen for a small, shared one; on a GPU vLLM's own defaults stand.
+Flags of vLLM follow the machine: on a CPU they are chosen for a small, shared one; on a GPU vLLM's own defaults stand.
 """
 
 import importlib.metadata
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.errors import ConfigurationError
-from model.fields import check_choice, check_range
-from model.media import MediaLimits
+from server.settings.engine import EngineSettings
+from server.settings.media import MediaSettings
+from server.settings.messages import explain
+from server.settings.model import ModelSettings
+from server.settings.network import NetworkSettings
+from server.settings.sections import Section
 
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "model" / "demo"
+PREFIX = "QUARTET_"
 # From the inside out: the last one sees a request first.
 MIDDLEWARE = ("server.middleware.errors.OpenAIErrors", "server.middleware.routes.AllowedRoutes")
 # Names of our entry points. Naming them keeps other installed plugins out of the server.
 PLUGINS = ("quartet", "quartet_http")
 # Tokens of one block of vLLM's key-value cache on a CPU.
 KV_BLOCK = 128
-DTYPES = ("auto", "bfloat16", "float16", "float32")
-DEVICES = ("auto", "cpu", "gpu")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerSettings:
-    """Everything `quartet serve` can be told; fields are its options."""
+class ServerSettings(ModelSettings, EngineSettings, NetworkSettings, MediaSettings, BaseSettings):
+    """Everything `quartet serve` can be told.
 
-    model: str = str(DEMO_MODEL)
-    """Directory of a checkpoint (also a packed one), or `org/name` on the Hugging Face hub."""
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: int = 8000
-    """Port to listen on."""
-    name: str | None = None
-    """Model id in the API; by default the last part of `model`."""
-    device: str = "auto"
-    """`cpu` or `gpu`; by default what the installed vLLM is built for."""
-    dtype: str = "auto"
-    """Of the language model; by default its checkpoint's own. Encoders and projectors always run in float32."""
-    max_model_len: int | None = None
-    """Longest conversation, tokens; by default what the language model was made for."""
-    max_media: int = 32
-    """Most media of each modality in one conversation."""
-    max_image_pixels: int = MediaLimits.max_pixels
-    """Largest picture that is decoded, pixels."""
-    max_audio_seconds: float = MediaLimits.max_seconds
-    """Longest sound that is decoded, seconds; the encoder's window is checked besides."""
-    max_media_bytes: int = MediaLimits.max_bytes
-    """Largest file of one medium, bytes."""
-    kv_cache_mib: int | None = None
-    """Memory for the key-value cache, MiB; by default 256 or one full conversation on a CPU, vLLM's choice on a GPU."""
-    threads: int | None = None
-    """Threads of the engine on a CPU; by default OMP_NUM_THREADS or every core."""
+    Made from the given values only; `server.settings.sources.load` adds environment and file.
 
-    def __post_init__(self) -> None:
-        """Check every range.
+    Raises:
+        ConfigurationError: naming field, value and what is accepted; never a secret's value.
+    """
 
-        Raises:
-            ConfigurationError: naming field, value and what is accepted.
-        """
-        check_range("port", self.port, 1, 65535)
-        check_choice("device", self.device, DEVICES)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_range("max_media", self.max_media, 0, 4096)
-        check_range("max_image_pixels", self.max_image_pixels, 1, 1_000_000_000)
-        check_range("max_audio_seconds", self.max_audio_seconds, 0.01, 36_000)
-        check_range("max_media_bytes", self.max_media_bytes, 1, 1 << 30)
-        for field, low in (("max_model_len", 16), ("kv_cache_mib", 1), ("threads", 1)):
-            value = getattr(self, field)
-            if value is not None:
-                check_range(field, value, low, 1 << 30)
-        if not self.model:
-            raise ConfigurationError("model: must not be empty")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(explain(type(self), error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The given values; other sources are asked in `server.settings.sources`, which remembers who said what."""
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # `port: yes` in a YAML file is a mistake, not port 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("is a switch, not a value")
+        return value
+
+    @classmethod
+    def sections(cls) -> dict[type[Section], tuple[str, ...]]:
+        """The names of the fields of every section, in the order of the help."""
+        return {
+            base: tuple(base.model_fields)
+            for base in cls.__bases__
+            if issubclass(base, Section) and base is not Section
+        }
+
+    @property
+    def served_name(self) -> str:
+        """Model id in the API."""
+        return self.name or Path(self.model).name
 
     @property
     def on_cpu(self) -> bool:
         """Whether the engine runs on the CPU."""
         return self.device == "cpu" or (self.device == "auto" and cpu_engine_installed())
 
+    def variables(self) -> dict[str, str]:
+        """The settings that are not the default, as environment variables: how they reach every process."""
+        default = {name: field.default for name, field in type(self).model_fields.items()}
+        given = {name: getattr(self, name) for name in default}
+        return {PREFIX + name.upper(): _spell(value) for name, value in given.items() if value != default[name]}
+
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Environment of the server's processes: `base`, our choices where it has none, and what must hold."""
+        own = {PREFIX + name.upper() for name in type(self).model_fields} | {f"{PREFIX}CONFIG"}
+        base = {name: value for name, value in base.items() if name.upper() not in own}
         wanted = {
             "VLLM_PLUGINS": ",".join(PLUGINS),
             "VLLM_MEDIA_CONNECTOR": "quartet",
-            "QUARTET_MAX_IMAGE_PIXELS": str(self.max_image_pixels),
-            "QUARTET_MAX_AUDIO_SECONDS": str(self.max_audio_seconds),
-            "QUARTET_MAX_MEDIA_BYTES": str(self.max_media_bytes),
+            **self.variables(),
         }
+        if self.hub_token is not None:
+            wanted["HF_TOKEN"] = self.hub_token.get_secret_value()
         preferred = {
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
@@ -130,13 +142,15 @@ class ServerSettings:
         flags = {
             "--host": self.host,
             "--port": str(self.port),
-            "--served-model-name": self.name or Path(self.model).name,
+            "--served-model-name": self.served_name,
             "--dtype": self.dtype,
             "--max-model-len": str(length),
-            "--limit-mm-per-prompt": "{" + ",".join(f'"{k}":{v}' for k, v in limits.items()) + "}",
+            "--limit-mm-per-prompt": json.dumps(limits, separators=(",", ":")),
             # The template in the directory: the very one training and the reference used.
             "--chat-template-content-format": "openai",
         }
+        if self.cors_origins:
+            flags["--allowed-origins"] = json.dumps(self.cors_origins)
         switches = ["--disable-fastapi-docs"]
         if self.on_cpu:
             # Room for one conversation of full length at least, or vLLM would not start.
@@ -156,15 +170,13 @@ class ServerSettings:
         return [item for pair in flags.items() for item in pair] + switches + middleware
 
 
-@lru_cache(maxsize=1)
-def media_limits() -> MediaLimits:
-    """The decode limits of this process, from the environment the launcher made."""
-    default = MediaLimits()
-    return MediaLimits(
-        max_bytes=int(os.environ.get("QUARTET_MAX_MEDIA_BYTES", default.max_bytes)),
-        max_pixels=int(os.environ.get("QUARTET_MAX_IMAGE_PIXELS", default.max_pixels)),
-        max_seconds=float(os.environ.get("QUARTET_MAX_AUDIO_SECONDS", default.max_seconds)),
-    )
+def _spell(value: Any) -> str:
+    """A value as an environment variable; reading it back gives the value."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, tuple | list | dict) else str(value)
 
 
 def cpu_engine_installed() -> bool:
