@@ -9,6 +9,7 @@ read past the end of the embedding table by any prompt that holds it.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -70,10 +71,17 @@ class Modality:
         """Id of the media token."""
         return self.fields.placeholder_id
 
-    @property
+    @cached_property
     def tokens(self) -> int:
-        """Soft tokens per medium."""
-        return self.projector.tokens
+        """Soft tokens per medium.
+
+        Raises:
+            ConfigurationError: the projector cannot take what the encoder gives.
+        """
+        try:
+            return self.projector.count(self.encoder.length)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"modalities.{self.name}.projector.{error}") from None
 
     def build_projector(self, hidden_size: int) -> Projector:
         """The projector between this encoder and a language model of width `hidden_size`."""
@@ -177,6 +185,8 @@ class QuartetConfig(PreTrainedConfig):
                     f"modalities.{name}.encoder.family: {spec.encoder.family} encodes "
                     f"{spec.encoder.modality}, not {name}"
                 )
+            # Asking is what checks that projector and encoder fit.
+            _ = spec.tokens
 
 
 def parse_modality(name: str, values: Mapping[str, Any]) -> Modality:

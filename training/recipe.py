@@ -75,11 +75,15 @@ class ModalityRecipe:
     placeholder: str | None = None
 
     def __post_init__(self) -> None:
-        encoder_config(self.encoder)
+        encoder = encoder_config(self.encoder)
         if self.initialisation.type == "names" and "groups" in self.projector:
             raise ConfigurationError("projector.groups: are the sizes of initialisation.concepts; leave them out")
         # How many concepts a group has is only known from the data; any number will do to check the rest.
-        tokens = projector_config(self.entry([2] * len(self.initialisation.concepts))["projector"]).tokens
+        projector = projector_config(self.entry([2] * len(self.initialisation.concepts))["projector"])
+        try:
+            tokens = projector.count(encoder.length)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"projector.{error}") from None
         for index, concepts in enumerate(self.initialisation.concepts):
             check_range(f"initialisation.concepts[{index}].slot", concepts.slot, 0, tokens - 1)
 

@@ -1,4 +1,4 @@
-"""CLIP's vision tower (OpenAI, MIT) through transformers: one pooled vector per picture."""
+"""CLIP's vision tower (OpenAI, MIT) through transformers: one pooled vector per picture, or its patches."""
 
 import math
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ class ClipConfig(VisionTowerConfig):
     licence = "MIT"
     config_class = CLIPVisionConfig
     model_class = CLIPVisionModel
+    class_tokens = 1
 
     config: dict[str, Any] = field(
         default_factory=lambda: {

@@ -1,4 +1,4 @@
-"""SigLIP's vision tower (Google, Apache-2.0) through transformers: one pooled vector per picture."""
+"""SigLIP's vision tower (Google, Apache-2.0) through transformers: one pooled vector per picture, or its patches."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ class SiglipConfig(VisionTowerConfig):
     licence = "Apache-2.0"
     config_class = SiglipVisionConfig
     model_class = SiglipVisionModel
+    class_tokens = 0
 
     config: dict[str, Any] = field(
         default_factory=lambda: {

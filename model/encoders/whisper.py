@@ -1,7 +1,11 @@
-"""Whisper's encoder (OpenAI, MIT) on the sound's own length: one averaged vector per sound.
+"""Whisper's encoder (OpenAI, MIT): one averaged vector per sound, or one vector per 20 ms.
 
-The published pipeline pads every sound to 30 s, and a mean over 1500 mostly silent frames drowns a short word. Here the
-log-mel frames of the sound alone pass through the encoder (the position table is cut to length) and are averaged.
+`features: pooled` runs on the sound's own length. The published pipeline pads every sound to 30 s, and a mean over 1500
+mostly silent frames drowns a short word. Here the log-mel frames of the sound alone pass through the encoder (the
+position table is cut to length) and are averaged.
+
+`features: frames` pads with silence to the whole window, as published and as MMMModal uses it: every sound then has the
+same number of vectors, silence included.
 """
 
 import dataclasses
@@ -18,12 +22,13 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from model.encoders.base import EncoderConfig
 from model.errors import ConfigurationError, MediaLimitError
-from model.fields import check_range
+from model.fields import check_choice, check_range
 from model.media import Sound, resample
 
 SAMPLING_RATE = 16_000
 HOP = 160
 FRAMES_PER_POSITION = 2
+POOLED, FRAMES = "pooled", "frames"
 # Below this the log-mel spectrogram is all border effect.
 MIN_SECONDS = 0.1
 
@@ -59,6 +64,11 @@ class WhisperConfig(EncoderConfig):
     mel_bins: int = 80
     max_positions: int = 1500
     """Positions of the encoder; two 10 ms frames each, so 1500 are 30 s."""
+    features: str = POOLED
+    """`pooled`: the mean over the sound's own length; `frames`: every position of the whole window."""
+    layer: int | None = None
+    """With `frames`: the layer whose output they are, counted from the end; -1 is the last one, after its final norm.
+    By default -2, as in MMMModal; later layers are not built and need no weights."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of transformers' `WhisperConfig`."""
 
@@ -68,6 +78,13 @@ class WhisperConfig(EncoderConfig):
         check_range("max_positions", self.max_positions, 8, 1500)
         if self.d_model % self.heads:
             raise ConfigurationError(f"d_model: {self.d_model} is not a multiple of heads ({self.heads})")
+        check_choice("features", self.features, (POOLED, FRAMES))
+        if self.layer is not None:
+            check_range("layer", self.layer, -self.layers, -1)
+            if self.features == POOLED:
+                raise ConfigurationError(f"layer: {self.layer} goes with features: {FRAMES}")
+        elif self.features == FRAMES and self.layers < 2:
+            raise ConfigurationError(f"layer: the last but one of {self.layers} layers does not exist; give layer: -1")
         known = {item.name for item in dataclasses.fields(HFWhisperConfig)} - set(self._own_fields())
         unknown = sorted(set(self.extra) - known)
         if unknown:
@@ -80,8 +97,13 @@ class WhisperConfig(EncoderConfig):
 
     @property
     def length(self) -> int:
-        """One averaged vector."""
-        return 1
+        """One averaged vector, or one for each position of the window."""
+        return 1 if self.features == POOLED else self.max_positions
+
+    @property
+    def depth(self) -> int:
+        """Layers that the features pass."""
+        return self.layers if self.features == POOLED else self.layers + 1 + (-2 if self.layer is None else self.layer)
 
     @property
     def max_seconds(self) -> float:
@@ -97,15 +119,16 @@ class WhisperConfig(EncoderConfig):
             )
 
     def preprocess(self, medium: Sound) -> Tensor:
-        """Mono sound -> log-mel `[mel_bins, frames]` of 10 ms frames, an even number, of its own length.
+        """Mono sound -> log-mel `[mel_bins, frames]`, 10 ms each, of its own length (an even number) or the window's.
 
         Raises:
             MediaLimitError: longer than `max_seconds`.
         """
         self.check(medium)
-        samples = resample(medium, SAMPLING_RATE).samples[: int(self.max_seconds * SAMPLING_RATE)]
         step = HOP * FRAMES_PER_POSITION
-        wanted = max(len(samples), int(MIN_SECONDS * SAMPLING_RATE))
+        window = self.max_positions * step
+        samples = resample(medium, SAMPLING_RATE).samples[:window]
+        wanted = window if self.features == FRAMES else max(len(samples), int(MIN_SECONDS * SAMPLING_RATE))
         wanted += -wanted % step
         samples = np.pad(samples, (0, wanted - len(samples)))
         mel = feature_extractor(self.mel_bins)(
@@ -118,18 +141,23 @@ class WhisperConfig(EncoderConfig):
         return Sound(np.zeros(int(self.max_seconds * SAMPLING_RATE), dtype=np.float32), SAMPLING_RATE)
 
     def build(self) -> nn.Module:
-        """The encoder with mean pooling."""
-        return PooledWhisper(HFWhisperConfig(**self._own_fields(), **self.extra))
+        """The encoder with mean pooling, or as much of it as gives the frames."""
+        config = HFWhisperConfig(**{**self._own_fields(), "encoder_layers": self.depth}, **self.extra)
+        return WhisperFeatures(config, pooled=self.features == POOLED, norm=self.depth == self.layers)
 
     def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Accept OpenAI's, transformers' full-model and transformers' encoder names; the decoder is left out."""
         renamed: dict[str, Tensor] = {}
+        unused = tuple(f"layers.{index}." for index in range(self.depth, self.layers))
+        unused += ("layer_norm.",) if unused else ()
         for name, tensor in state.items():
             stripped = name.removeprefix("model.")
             if stripped.startswith(("decoder.", "proj_out.")):
                 continue
             for old, new in OPENAI_NAMES:
                 stripped = stripped.replace(old, new)
+            if stripped.startswith(unused):
+                continue
             renamed[f"encoder.{stripped}"] = tensor.float()
         return renamed
 
@@ -145,12 +173,21 @@ class WhisperConfig(EncoderConfig):
         }
 
 
-class PooledWhisper(nn.Module):
-    """`[batch, mel_bins, frames] -> [batch, 1, d_model]`, averaged over the `frames / 2` positions."""
+class WhisperFeatures(nn.Module):
+    """`[batch, mel_bins, frames] -> [batch, frames / 2, d_model]`, or with `pooled` their mean, `[batch, 1, d_model]`.
 
-    def __init__(self, config: HFWhisperConfig) -> None:
+    Args:
+        config: with as many layers as the features pass.
+        pooled: whether to average over the positions.
+        norm: whether the final layer norm belongs to the features.
+    """
+
+    def __init__(self, config: HFWhisperConfig, *, pooled: bool, norm: bool) -> None:
         super().__init__()
         self.encoder = WhisperEncoder(config)
+        self.pooled = pooled
+        if not norm:
+            self.encoder.layer_norm = nn.Identity()
 
     def forward(self, mel: Tensor) -> Tensor:
         """Run the published layers on however many frames there are."""
@@ -161,8 +198,8 @@ class PooledWhisper(nn.Module):
         for layer in encoder.layers:
             x = layer(x, attention_mask=None)
             x = x[0] if isinstance(x, tuple) else x
-        pooled: Tensor = encoder.layer_norm(x).mean(dim=1, keepdim=True)
-        return pooled
+        x = encoder.layer_norm(x)
+        return x.mean(dim=1, keepdim=True) if self.pooled else x
 
 
 @lru_cache(maxsize=4)

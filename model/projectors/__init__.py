@@ -8,9 +8,14 @@ from typing import Any
 
 from model.fields import from_choice
 from model.projectors.base import Projector, ProjectorConfig
+from model.projectors.conv import ConvConfig
+from model.projectors.linear import LinearConfig
 from model.projectors.mlp import MlpConfig
+from model.projectors.mlp2x_gelu import Mlp2xGeluConfig
 
-TYPES: dict[str, type[ProjectorConfig]] = {config.type: config for config in (MlpConfig,)}
+TYPES: dict[str, type[ProjectorConfig]] = {
+    config.type: config for config in (ConvConfig, LinearConfig, MlpConfig, Mlp2xGeluConfig)
+}
 
 __all__ = ["TYPES", "Projector", "ProjectorConfig", "projector_config"]
 

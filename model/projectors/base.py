@@ -1,4 +1,8 @@
-"""The interface of projectors: encoder features -> a few soft tokens of the language model."""
+"""The interface of projectors: encoder features -> soft tokens of the language model.
+
+How many tokens a medium becomes follows from the configuration alone (the projector's and the encoder's length), so the
+prompt, the cache of the engine and the trainer know it before any weight is loaded.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -6,6 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from model.errors import ConfigurationError
 from model.fields import check_range
 
 MAX_TOKENS = 4096
@@ -25,11 +30,20 @@ class ProjectorConfig(ABC):
 
     type: ClassVar[str]
 
-    tokens: int = 4
+    tokens: int | None = None
     """Soft tokens per medium."""
 
     def __post_init__(self) -> None:
-        check_range("tokens", self.tokens, 1, MAX_TOKENS)
+        if self.tokens is not None:
+            check_range("tokens", self.tokens, 1, MAX_TOKENS)
+
+    @abstractmethod
+    def count(self, length: int | None) -> int:
+        """Soft tokens per medium, from features of `length` vectors (None: it depends on the medium).
+
+        Raises:
+            ConfigurationError: this projector cannot make `tokens` of so many vectors; names both numbers.
+        """
 
     @abstractmethod
     def build(self, *, dim: int, length: int | None, hidden_size: int) -> Projector:
@@ -38,3 +52,29 @@ class ProjectorConfig(ABC):
         Raises:
             ConfigurationError: this projector cannot take features of that shape.
         """
+
+
+def checked_count(config: ProjectorConfig, made: int, length: int) -> int:
+    """The number of tokens `made` from `length` vectors, if it is what the configuration says or leaves open.
+
+    Raises:
+        ConfigurationError: it is another one, or more than any prompt holds.
+    """
+    if config.tokens not in (None, made):
+        raise ConfigurationError(
+            f"tokens: {config.tokens}, but {config.type} makes {made} of the encoder's {length} vectors; "
+            "leave tokens out, or change the encoder"
+        )
+    check_range("tokens", made, 1, MAX_TOKENS)
+    return made
+
+
+def fixed_length(config: ProjectorConfig, length: int | None) -> int:
+    """`length`, for projectors that make tokens of each vector.
+
+    Raises:
+        ConfigurationError: the encoder gives more vectors for one medium than for another.
+    """
+    if length is None:
+        raise ConfigurationError(f"type: {config.type} needs the same number of vectors for every medium")
+    return length

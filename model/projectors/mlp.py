@@ -29,6 +29,8 @@ class MlpConfig(ProjectorConfig):
 
     type = "mlp"
 
+    tokens: int = 4
+    """Soft tokens per medium; S3 uses 4."""
     hidden_size: int | None = None
     """Width between the layers; by default the language model's (S3), with softmax the sum of `groups`."""
     activation: str = "none"
@@ -59,12 +61,18 @@ class MlpConfig(ProjectorConfig):
         if self.groups and self.hidden_size not in (None, sum(self.groups)):
             raise ConfigurationError(f"hidden_size: {self.hidden_size} is not the sum of groups ({sum(self.groups)})")
 
-    def build(self, *, dim: int, length: int | None, hidden_size: int) -> Projector:
-        """The module; features must be pooled."""
+    def count(self, length: int | None) -> int:
+        """`tokens`; features must be pooled."""
         if length != 1:
             raise ConfigurationError(
-                f"type: mlp takes pooled features of length 1, the encoder gives {length or 'varying'}"
+                f"type: mlp makes {self.tokens} tokens of pooled features of length 1, the encoder gives "
+                f"{length or 'varying'}; pool them (encoder: features: pooled) or take mlp2x_gelu, linear or conv"
             )
+        return self.tokens
+
+    def build(self, *, dim: int, length: int | None, hidden_size: int) -> Projector:
+        """The module; features must be pooled."""
+        self.count(length)
         return Mlp(self, dim, sum(self.groups) or self.hidden_size or hidden_size, hidden_size)
 
 

@@ -133,7 +133,18 @@ def test_refuses(changes, message):
         (changed(IMAGE, encoder__family=["clip"]), "modalities.image.encoder.family: ['clip'] is not one of clip, "),
         (changed(IMAGE, encoder__variant="lite9"), "modalities.image.encoder.variant: 'lite9' is not one of lite0, "),
         (changed(IMAGE, encoder__size=224), "modalities.image.encoder: unknown key 'size'; known keys are variant"),
-        (changed(IMAGE, projector__type="q"), "modalities.image.projector.type: 'q' is not one of mlp"),
+        (
+            changed(IMAGE, projector__type="q"),
+            "modalities.image.projector.type: 'q' is not one of conv, linear, mlp, mlp2x_gelu",
+        ),
+        (
+            changed(IMAGE, projector={"type": "mlp2x_gelu", "tokens": 9}),
+            "image.projector.tokens: 9, but mlp2x_gelu makes 1",
+        ),
+        (
+            changed(IMAGE, projector={"type": "conv"}),
+            "image.projector.kernel: 40 is longer than ",
+        ),
         (changed(IMAGE, projector__tokens=0), "modalities.image.projector.tokens: 0 is outside 1..4096"),
         (changed(IMAGE, projector__tokens=2.0), "modalities.image.projector.tokens: expected int, got 2.0"),
         (changed(IMAGE, projector__drop=0.1), "modalities.image.projector: unknown key 'drop'"),

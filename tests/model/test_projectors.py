@@ -76,8 +76,8 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"type": "linear"}, "projector.type: 'linear' is not one of mlp"),
-        ({"type": None}, "projector.type: None is not one of mlp"),
+        ({"type": "qformer"}, "projector.type: 'qformer' is not one of conv, linear, mlp, mlp2x_gelu"),
+        ({"type": None}, "projector.type: None is not one of conv, linear, mlp, mlp2x_gelu"),
         ({"tokens": 5000}, "projector.tokens: 5000 is outside 1..4096"),
         ({"activation": "tanh"}, "projector.activation: 'tanh' is not one of gelu, none, relu, softmax"),
         ({"dropout": 1.0}, "projector.dropout: 1.0 is outside 0.0..0.9"),
@@ -103,5 +103,5 @@ def test_refuses(values, message):
 
 @pytest.mark.parametrize("length", [None, 7])
 def test_refuses_features_that_are_not_pooled(length):
-    with pytest.raises(ConfigurationError, match="takes pooled features of length 1"):
+    with pytest.raises(ConfigurationError, match=f"4 tokens of pooled features of length 1, .* {length or 'varying'};"):
         build(length=length)

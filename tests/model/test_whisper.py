@@ -8,7 +8,7 @@ from transformers import WhisperFeatureExtractor, WhisperModel
 
 from model.encoders import encode, encoder_config
 from model.encoders.whisper import OPENAI_NAMES
-from model.errors import MediaLimitError
+from model.errors import ConfigurationError, MediaLimitError
 from model.media import Sound
 from tests.support.tiny import sound
 
@@ -49,6 +49,47 @@ def test_full_window_equals_transformers(config, hf_model, module):
     expected = hf_model.encoder(mel).last_hidden_state.mean(dim=1)
     assert expected.std() > 0.1
     torch.testing.assert_close(module(ours[None])[:, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [None, -1, -2])
+@pytest.mark.parametrize("seconds", [0.5, 30.0])
+@torch.no_grad()
+def test_frames_are_the_hidden_states_of_the_published_pipeline(hf_model, layer, seconds):
+    """Padded to 30 s, `hidden_states[layer]` of transformers; by default the last but one (MMMModal)."""
+    frames = encoder_config({**VALUES, "features": "frames", **({"layer": layer} if layer else {})})
+    module = frames.build().eval()
+    module.load_state_dict(frames.convert(hf_model.state_dict()))
+    samples = sound(2, seconds=seconds)
+    mel = WhisperFeatureExtractor(feature_size=80)(samples, sampling_rate=RATE, return_tensors="pt")["input_features"]
+    ours = frames.preprocess(Sound(samples, RATE))
+    torch.testing.assert_close(ours, mel[0])
+    expected = hf_model.encoder(mel, output_hidden_states=True).hidden_states[layer or -2]
+    (features,) = encode(module, [ours])
+    assert features.shape == (frames.length, frames.dim) == (1500, 32)
+    torch.testing.assert_close(features, expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_frames_have_the_windows_length():
+    frames = encoder_config({**VALUES, "features": "frames", "max_positions": 50})
+    assert frames.length == 50
+    assert {frames.preprocess(tone(seconds)).shape for seconds in (0.01, 0.5, 1.0)} == {(80, 100)}
+    with pytest.raises(MediaLimitError, match=r"lasts 1.1 s, this model hears at most 1 s"):
+        frames.preprocess(tone(1.1))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"features": "patches"}, "encoder.features: 'patches' is not one of frames, pooled"),
+        ({"layer": -1}, "encoder.layer: -1 goes with features: frames"),
+        ({"features": "frames", "layer": -3}, "encoder.layer: -3 is outside -2..-1"),
+        ({"features": "frames", "layers": 1}, "encoder.layer: the last but one of 1 layers does not exist"),
+    ],
+)
+def test_refuses(values, message):
+    with pytest.raises(ConfigurationError) as error:
+        encoder_config({**VALUES, **values})
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 0.51, 1.0, 9.999, 30.0])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from model.errors import ConfigurationError
+from tests.support.tiny import ENCODERS
 from tests.training.parts import recipe_values, write_recipe
 from training.concepts import read_names
 from training.recipe import RECIPES, read_recipe
@@ -89,7 +90,12 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         (f"{IMAGE}/encoder", {"family": "vgg"}, r"modalities\.image\.encoder\.family: 'vgg' is not one of"),
         (f"{IMAGE}/encoder", {"family": "whisper"}, r"modalities\.image\.encoder\.family: encodes audio, not image"),
         (f"{IMAGE}/encoder/size", 1, r"modalities\.image\.encoder: unknown key 'size'"),
-        (f"{IMAGE}/projector/type", "conv", r"modalities\.image\.projector\.type: 'conv' is not one of mlp"),
+        (f"{IMAGE}/projector/type", "qformer", r"modalities\.image\.projector\.type: 'qformer' is not one"),
+        (
+            f"{IMAGE}/encoder",
+            {**ENCODERS["clip"], "features": "patches"},
+            "image.projector.type: mlp makes 2 .* gives 16",
+        ),
         (f"{IMAGE}/projector/tokens", 0, r"modalities\.image\.projector\.tokens: 0 is outside"),
         (f"{IMAGE}/projector/groups", [3], r"modalities\.image\.projector\.groups: are the sizes of initialisation"),
         (f"{IMAGE}/projector/activation", "gelu", r"modalities\.image\.projector\.groups: .* goes with .* softmax"),
