@@ -1,13 +1,14 @@
 """Quartet inside vLLM: the only package of `model` that imports vLLM.
 
 `register` is a `vllm.general_plugins` entry point: every vLLM process (API server, engine, workers) calls it, possibly
-more than once, before it reads a model configuration. It makes two names known and loads neither vLLM's model code nor
-any weights: the configuration class for `model_type: quartet`, and the place of the model class.
+more than once, before it reads a model configuration. It makes names known and loads neither vLLM's model code nor any
+weights: the configuration class for `model_type: quartet`, the place of the model class, and on a CPU that of LoRA.
 """
 
 import os
 
 MODEL_CLASS = "model.vllm_adapter.model:QuartetForConditionalGeneration"
+LORA_CPU_CLASS = "model.vllm_adapter.lora_cpu.LoraCpu"
 
 
 def register() -> None:
@@ -20,3 +21,11 @@ def register() -> None:
     from model.configuration import ARCHITECTURE
 
     ModelRegistry.register_model(ARCHITECTURE, MODEL_CLASS)
+    _register_lora()
+
+
+def _register_lora() -> None:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        type(current_platform).get_punica_wrapper = classmethod(lambda cls: LORA_CPU_CLASS)
