@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from model.configuration import QuartetConfig
 from model.errors import DataError, PromptError
 from model.prompt import IGNORE, Prompt
-from training.cache import FeatureCache
+from training.cache import Features
 from training.data import MediaRef, Sample, join_turns
 
 # Tokens a chat template opens a conversation with, at least; only an estimate to fill rows with.
@@ -157,9 +157,7 @@ def bucket(length: int, lengths: Sequence[int]) -> int:
 class Collator:
     """Rows -> one padded batch with features in reading order per modality."""
 
-    def __init__(
-        self, config: QuartetConfig, caches: Mapping[str, FeatureCache], lengths: Sequence[int], pad: int
-    ) -> None:
+    def __init__(self, config: QuartetConfig, caches: Mapping[str, Features], lengths: Sequence[int], pad: int) -> None:
         self.config, self.caches, self.lengths, self.pad = config, caches, lengths, pad
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class EncoderConfig(ABC):
     family: ClassVar[str]
     modality: ClassVar[str]
     licence: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised by a family whenever decoding, preprocessing or the module give other values for the same medium: features
+    that were cached before are then not used any more. A test compares the values with recorded ones."""
 
     @property
     @abstractmethod
