@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from model.errors import DataError, PromptError
 from model.prompt import MEDIA_PARTS, media_parts
-from training.problems import Kind, OnProblem, ProblemLog, SampleError
+from training.problems import Kind, OnProblem, ProblemLog, SampleError, required_log
 
 KEYS = {"id", "messages", "meta"}
 ROLES = ("system", "user", "assistant")
@@ -140,9 +140,7 @@ def iter_samples(
         root: if given, media must lie inside this folder.
         ids: ids of other files that must not appear here.
     """
-    if problems is None and on_problem == "skip":
-        raise ValueError("problems: give a ProblemLog with on_problem='skip', so that nothing is lost unseen")
-    log, unique = problems or ProblemLog(), ids or Ids()
+    log, unique = required_log(on_problem, problems), ids or Ids()
     for where, line in iter_lines(path):
         try:
             try:
@@ -284,7 +282,7 @@ def _fields(values: object) -> tuple[str, list[dict[str, Any]], Mapping[str, Any
 def _message_errors(index: int, message: Mapping[str, Any]) -> Iterator[SampleError]:
     where, role, content = f"messages[{index}].content", message["role"], message.get("content")
     if role != "user" and isinstance(content, list) and any(part["type"] in MEDIA_PARTS for part in content):
-        yield SampleError(Kind.MISPLACED, f"{where}: a {role} turn holds a medium; only user turns show or play one")
+        yield SampleError(Kind.MISPLACED, f"{where}: the {role}'s turn holds a medium; only the user's may")
     elif role == "assistant" and not (isinstance(content, str) and content.strip()):
         yield SampleError(Kind.EMPTY_ANSWER, f"{where}: an assistant turn must be text and not empty")
     elif content is None:

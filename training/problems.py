@@ -140,3 +140,14 @@ class ProblemLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def required_log(on_problem: OnProblem, problems: ProblemLog | None) -> ProblemLog:
+    """The log to count in; whoever skips must look at it.
+
+    Raises:
+        ValueError: `skip` without a log.
+    """
+    if problems is None and on_problem == "skip":
+        raise ValueError("problems: give a ProblemLog with on_problem='skip', so that nothing is lost unseen")
+    return problems or ProblemLog()

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from model.errors import DataError
 from tests.training.parts import audio, image, sample, text, write_json_lines
-from training.data import MediaRef, join_turns, read_samples
+from training.data import MediaRef, inspect_sample, join_turns, read_samples, read_sources
+from training.problems import Kind, ProblemLog
 
 
 @pytest.fixture
@@ -83,6 +86,18 @@ def test_blank_lines_are_skipped_and_count(folder: Path) -> None:
         (sample("s", ([image("f.safetensors#3")], "x")), r"'f.safetensors#3' names no row of .*, which has 3"),
         (sample("s", ([image("f.safetensors#-1")], "x")), "names no row of"),
         (sample("s", ([image("f.safetensors")], "x")), r"names no row of .*; write f\.safetensors#ROW from 0 on"),
+        (sample("s", ([image("/etc/hostname")], "x")), "'/etc/hostname' is absolute; give a path relative to this"),
+        (sample("s", ([image("a\0.png")], "x")), "cannot be a file"),
+        (sample("s", ([image("x" * 5000)], "x")), "cannot be a file"),
+        (
+            sample("s", ("x", [image("a.png")])),  # type: ignore[arg-type]
+            r"messages\[1\]\.content: the assistant's turn holds a medium; only the user's",
+        ),
+        (
+            good(messages=[{"role": "system", "content": [image("a.png")]}, *good()["messages"]]),
+            r"messages\[0\]\.content: the system's turn holds a medium; only the user's may",
+        ),
+        (good(id="\ud800"), r"not valid JSON \(an escape spells half a character\)"),
     ],
 )
 def test_what_is_wrong_is_named_by_file_line_and_place(folder: Path, values: Any, message: str) -> None:
@@ -95,12 +110,100 @@ def test_an_id_must_not_appear_twice(folder: Path) -> None:
         read(folder, good(), good(id="s/2"), good())
 
 
-@pytest.mark.parametrize("line", [b'{"id": ', b'{"id": "\xff"}', b"NULL"])
+@pytest.mark.parametrize("line", [b'{"id": ', b'{"id": "\xff"}', b"NULL", b"[NaN]", b"[" * 100_000])
 def test_what_is_no_json_is_named_by_line(folder: Path, line: bytes) -> None:
     path = folder / "train.jsonl"
     path.write_bytes(json.dumps(good()).encode() + b"\n" + line + b"\n")
     with pytest.raises(DataError, match=r"train\.jsonl:2: not valid JSON"):
         read_samples(path)
+
+
+def test_a_line_has_a_longest_length(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.MAX_LINE", 2 << 20)
+    path = folder / "train.jsonl"
+    path.write_text(json.dumps(good()) + "\n" + " " * (3 << 20))
+    with pytest.raises(DataError, match=r"train\.jsonl:2: longer than 2 MiB; give one sample per line"):
+        read_samples(path)
+
+
+def test_everything_wrong_with_a_sample_is_found(folder: Path) -> None:
+    values = sample("s", ([image("no.png"), image("a.png"), audio("no.wav")], " "), ("x", "y"))
+    found, errors = inspect_sample(values, folder, where="here")
+    assert found is None
+    assert [(error.kind, error.where) for error in errors] == [
+        (Kind.EMPTY_ANSWER, "here"),
+        (Kind.MISSING, "here"),
+        (Kind.MISSING, "here"),
+    ]
+
+
+def test_media_stay_inside_the_root(folder: Path) -> None:
+    (folder.parent / "outside.png").touch()
+    (folder / "link.png").symlink_to(folder.parent / "outside.png")
+    for name in ("../outside.png", "link.png"):
+        path = write_json_lines(folder / "train.jsonl", [sample("s", ([image(name)], "x"))])
+        assert read_samples(path)[0].media[0].path == folder.parent / "outside.png"
+        with pytest.raises(DataError, match=rf"outside\.png lies outside {folder}"):
+            read_samples(path, root=folder)
+
+
+def test_problems_are_left_out_by_policy_and_counted(folder: Path, tmp_path: Path) -> None:
+    bad = [good(id="2", extra=1), sample("3", ([image("no.png")], "x")), good(), sample("4", ("x", ""))]
+    path = write_json_lines(folder / "train.jsonl", [good(), *bad, good(id="5")])
+    with ProblemLog(shown=2, file=tmp_path / "problems.jsonl") as problems:
+        samples = read_samples(path, on_problem="skip", problems=problems)
+    assert [(s.id, s.where) for s in samples] == [("s/1", f"{path}:1"), ("5", f"{path}:6")]
+    assert problems.total == 4
+    assert problems.kinds == {Kind.SHAPE: 1, Kind.MISSING: 1, Kind.DUPLICATE_ID: 1, Kind.EMPTY_ANSWER: 1}
+    first, second, more, counts = problems.lines()
+    assert first == f"{path}:2: not a sample: unknown key 'extra'; known are id, messages, meta"
+    assert second.startswith(f"{path}:3: missing medium: ")
+    assert more == f"... and 2 more, all of them in {tmp_path}/problems.jsonl"
+    assert counts == "1 not a sample, 1 missing medium, 1 duplicate id, 1 empty answer"
+    written = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    assert [entry["where"] for entry in written] == [f"{path}:{line}" for line in (2, 3, 4, 5)]
+    assert written[2]["message"] == "id 's/1' appears twice, first in line 1"
+
+
+def test_nothing_is_left_out_unseen(folder: Path) -> None:
+    with pytest.raises(ValueError, match="give a ProblemLog with on_problem='skip'"):
+        read_samples(write_json_lines(folder / "train.jsonl", [good()]), on_problem="skip")
+    with pytest.raises(DataError, match=r"train\.jsonl: holds no samples; 1 were unusable"):
+        read_samples(write_json_lines(folder / "train.jsonl", [good(id="")]), on_problem="skip", problems=ProblemLog())
+    assert list(ProblemLog().lines()) == []
+
+
+def test_the_files_of_a_mixture_share_no_id(folder: Path) -> None:
+    files = {
+        "one": write_json_lines(folder / "one.jsonl", [good(id="1"), good(id="2")]),
+        "two": write_json_lines(folder / "two.jsonl", [good(id="3"), good(id="2")]),
+    }
+    with pytest.raises(DataError, match=rf"two\.jsonl:2: id '2' appears twice, first in {files['one']}:2"):
+        read_sources(files)
+    problems = ProblemLog()
+    samples = read_sources(files, on_problem={"two": "skip"}, problems=problems)
+    assert {name: [s.id for s in members] for name, members in samples.items()} == {"one": ["1", "2"], "two": ["3"]}
+    assert problems.kinds == {Kind.DUPLICATE_ID: 1}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["user", "assistant", "image_url"]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "messages", "meta", "role", "content", "type", "text", "image_url", "url"]),
+                inner,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_sample_or_an_error(values: Any) -> None:
+    """And never any other exception."""
+    found, errors = inspect_sample(values, Path("/nowhere"))
+    assert (found is None) == bool(errors)
 
 
 def test_a_file_must_exist_and_hold_samples(folder: Path) -> None:
