@@ -10,12 +10,22 @@ from typing import Any
 from model.encoders.base import EncoderConfig, encode, load_state
 from model.encoders.clip import ClipConfig
 from model.encoders.efficientnet import EfficientNetConfig
+from model.encoders.imagebind_audio import ImageBindAudioConfig
+from model.encoders.imagebind_image import ImageBindImageConfig
 from model.encoders.siglip import SiglipConfig
 from model.encoders.whisper import WhisperConfig
 from model.fields import from_choice
 
 FAMILIES: dict[str, type[EncoderConfig]] = {
-    config.family: config for config in (EfficientNetConfig, ClipConfig, SiglipConfig, WhisperConfig)
+    config.family: config
+    for config in (
+        EfficientNetConfig,
+        ClipConfig,
+        ImageBindAudioConfig,
+        ImageBindImageConfig,
+        SiglipConfig,
+        WhisperConfig,
+    )
 }
 
 __all__ = ["FAMILIES", "EncoderConfig", "encode", "encoder_config", "load_state"]

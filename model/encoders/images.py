@@ -1,5 +1,6 @@
 """Picture preprocessing shared by the image encoders: resize, crop, scale, normalise."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,11 +21,11 @@ def resize_short_side(image: Image.Image, size: int, rounding: Callable[[float],
     return image.resize(target, Image.Resampling.BICUBIC)
 
 
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Cut the central square of `size` pixels; a side that is already shorter is left as it is."""
+def centre_crop(image: Image.Image, size: int, rounding: Callable[[float], int] = math.floor) -> Image.Image:
+    """Cut the central square of `size` pixels, its corner where `rounding` puts it; a shorter side is left as it is."""
     width, height = image.size
     cut_width, cut_height = min(size, width), min(size, height)
-    left, top = (width - cut_width) // 2, (height - cut_height) // 2
+    left, top = rounding((width - cut_width) / 2), rounding((height - cut_height) / 2)
     return image.crop((left, top, left + cut_width, top + cut_height))
 
 

@@ -14,7 +14,7 @@ from model.errors import CheckpointError, ConfigurationError
 from model.media import Sound
 from tests.support.tiny import ENCODERS, picture, sound
 
-SIZES = {"clip": 32, "siglip": 32, "efficientnet": 224}
+SIZES = {"clip": 32, "siglip": 32, "efficientnet": 224, "imagebind_image": 224}
 SHAPES = {
     "1x1": (1, 1),
     "1x5000": (1, 5000),
@@ -120,7 +120,10 @@ def test_own_names_convert_to_themselves(family):
         ({"family": "whisper", "max_positions": 1501}, "encoder.max_positions: 1501 is outside 8..1500"),
         ({"family": "whisper", "extra": {"d_model": 3}}, "encoder.extra: unknown key 'd_model'"),
         ({"family": "whisper", "extra": {"colour": 3}}, "encoder.extra: unknown key 'colour'"),
-        ({}, "encoder.family: None is not one of clip, efficientnet, siglip, whisper"),
+        (
+            {},
+            "encoder.family: None is not one of clip, efficientnet, imagebind_audio, imagebind_image, siglip, whisper",
+        ),
     ],
 )
 def test_refuses(values, message):

@@ -75,12 +75,26 @@ _VISION = {
     "image_size": 32,
     "patch_size": 8,
 }
+_IMAGEBIND = {"width": 32, "layers": 2, "heads": 2, "embedding": 32}
 ENCODERS: dict[str, dict[str, Any]] = {
     "clip": {"family": "clip", "config": _VISION},
     "siglip": {"family": "siglip", "config": _VISION},
     "efficientnet": {"family": "efficientnet", "variant": "lite0"},
     # 500 positions: sounds of at most 10 s.
     "whisper": {"family": "whisper", "d_model": 32, "layers": 2, "heads": 2, "ffn_dim": 64, "max_positions": 500},
+    "imagebind_image": {"family": "imagebind_image", **_IMAGEBIND},
+    "imagebind_audio": {"family": "imagebind_audio", **_IMAGEBIND},
+    # Sequences of 16 patches, and of 50 frames of at most 1 s.
+    "siglip patches": {"family": "siglip", "config": _VISION, "features": "patches"},
+    "whisper frames": {
+        "family": "whisper",
+        "d_model": 32,
+        "layers": 2,
+        "heads": 2,
+        "ffn_dim": 64,
+        "max_positions": 50,
+        "features": "frames",
+    },
 }
 
 
