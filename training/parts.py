@@ -1,7 +1,7 @@
 """What a run is built from before anything is trained: frozen parts, samples, and the features of all their media."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from model.errors import DataError
 from model.llm import llm_directory
 from model.sources import Source, cache_directory, fetch
 from training.cache import Augmentation, FeatureCache, Features, OnTheFly
-from training.data import MediaRef, Sample, read_sources
+from training.check import sample_files
+from training.data import MediaRef, Sample, read_samples, read_sources
 from training.problems import Kind, OnProblem, ProblemLog, SampleError
 from training.recipe import ModalityRecipe, Recipe
 
@@ -141,6 +142,43 @@ def drop_unusable(
     for error in errors:
         problems.settle(error, on_problem)
     return usable
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What filling the cache of one modality came to."""
+
+    modality: str
+    media: int
+    """Files that samples name."""
+    encoded: int
+    """Of them, by this call."""
+    unusable: dict[Path, str]
+    """Media that cannot be encoded, and why."""
+
+
+def fill_caches(
+    recipe: Recipe, paths: Sequence[Path], *, workers: int = 2, on_problem: OnProblem = "error"
+) -> Iterator[Filled]:
+    """Encode the media of samples ahead of training, one modality after the other.
+
+    Args:
+        recipe: names the encoders.
+        paths: files of samples, folders of them, or a whole corpus.
+        workers: threads that read and decode.
+        on_problem: whether unusable media end this, after the others are encoded.
+
+    Raises:
+        DataError: an unusable sample, or medium, by file.
+        SourceError, CheckpointError: weights that cannot be fetched or are not the encoder's.
+    """
+    samples = [read_samples(path) for path in sample_files(paths)]
+    for name, modality in recipe.modalities.items():
+        weights = fetch(Source.parse(modality.source), sha256=modality.sha256)
+        cache, references = open_cache(modality.encoder, modality.sha256), media_files(samples, name)
+        state = cache.config.convert(load_state(weights))
+        encoded = encode_media(cache, references, state, on_problem=on_problem, workers=workers)
+        yield Filled(name, len(references), encoded, cache.unusable)
 
 
 def train_file(corpus: Path, source: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 PARTIAL = ".partial-"
-RUNS = "runs"
+RUNS, LOCK = "runs", "lock"
 
 
 class Claims:
@@ -34,7 +34,7 @@ class Claims:
         self._mine: set[str] = set()
         self._shards = 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / "lock")
+        self._lock = FileLock(self.folder / LOCK)
         self._alive = FileLock(self._file("lock"))
 
     def __enter__(self) -> Self:
@@ -97,16 +97,25 @@ class Claims:
         return self.folder / f"{self.run}.{suffix}"
 
     def _others(self) -> Iterator[Path]:
-        """Claims of the other runs that are alive; the others are removed."""
-        for path in living_runs(self.folder.parent, besides=self.run):
+        """Claims of the other runs that are alive."""
+        for path in _living(self.folder.parent, besides=self.run):
             yield path.with_suffix(".json")
 
 
-def living_runs(folder: Path, *, besides: str = "") -> list[Path]:
-    """Lock files of the runs that are filling an encoder's folder now; what dead ones left there is removed.
+def clean(folder: Path) -> int:
+    """Remove what dead runs left in an encoder's folder; returns how many runs are filling it now."""
+    if not (folder / RUNS).is_dir():
+        return 0
+    with FileLock(folder / RUNS / LOCK):
+        alive = {path.stem for path in _living(folder)}
+        for partial in folder.glob(f"{PARTIAL}*"):
+            if partial.name.removeprefix(PARTIAL).partition("-")[0] not in alive:
+                partial.unlink(missing_ok=True)
+        return len(alive)
 
-    Only to be called where no run can begin at the same time.
-    """
+
+def _living(folder: Path, *, besides: str = "") -> list[Path]:
+    """Lock files of the runs that are alive; what dead ones left is removed. Only under the folder's lock."""
     alive: list[Path] = []
     for path in sorted((folder / RUNS).glob("*.lock")):
         if path.stem == besides:

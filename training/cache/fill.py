@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from training.cache.store import FeatureCache
 
 # A shard ends when it has this many bytes of features, or after this many seconds: a crash costs no more than that.
-SHARD_BYTES, SHARD_SECONDS = 64 << 20, 60.0
-# Media decoded before they are encoded together: bounds memory, and is enough to find sounds of equal length.
-WINDOW = 32
+SHARD_BYTES, SHARD_SECONDS = 256 << 20, 60.0
+# Media decoded before they are encoded together: enough to find sounds of equal length, and at most so many that their
+# features in float32 take this part of a shard.
+WINDOW, WINDOW_PART = 32, 8
 # Media claimed at a time: this part of what is left, so that runs end together, and not more than so many.
 SHARE, CLAIM = 4, 512
 # Seconds between two looks at what other runs have done.
@@ -115,7 +116,7 @@ class Fill:
         """Lists of media to encode, until nothing is missing any more."""
         while True:
             taken, others = self._claims.take(self._left, self._most())
-            size = max(1, min(WINDOW, SHARD_BYTES // (4 * self._row_bytes)))
+            size = max(1, min(WINDOW, SHARD_BYTES // (WINDOW_PART * self._row_bytes)))
             yield from (taken[start : start + size] for start in range(0, len(taken), size))
             if taken:
                 continue

@@ -14,18 +14,20 @@ import dataclasses
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from secrets import token_hex
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.encoders.base import MAX_BATCH, EncoderConfig
 from model.errors import DataError
+from training.cache.claims import PARTIAL
 from training.cache.facts import FileFacts, State, state
 from training.cache.features import Features
+from training.cache.fill import Fill
 from training.cache.shards import FORMAT, PREFIX, SUFFIX, Shard
 from training.data import MediaRef
 from training.problems import OnProblem
@@ -119,8 +121,6 @@ class FeatureCache(Features):
             DataError: media that cannot be decoded, or whose features are not finite, by path; a damaged shard; no
                 space.
         """
-        from training.cache.fill import Fill
-
         paths = sorted({reference.path for reference in references if reference.row is None})
         self.unusable = self._hash(paths, workers)
         usable = [path for path in paths if path not in self.unusable]
@@ -280,9 +280,9 @@ def _describe(path: Path, config: EncoderConfig, weights_sha256: str) -> None:
     if path.is_file():
         return
     text = json.dumps({**_identity(config, weights_sha256), "modality": config.modality}, indent=1) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".partial-", delete=False) as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    partial = path.with_name(f"{PARTIAL}{token_hex(8)}")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def _hash_file(path: Path) -> tuple[State, str] | str:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training.cache.toys import exit_code, in_child, leftovers
-from training.cache.claims import Claims, living_runs
+from training.cache.claims import Claims, clean
 
 DIGESTS = [f"{index:064x}" for index in range(20)]
 
@@ -61,13 +61,25 @@ def test_what_a_dead_run_held_is_free_again(tmp_path: Path, way: signal.Signals)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     with Claims(tmp_path) as claims:
-        assert len(living_runs(tmp_path, besides=claims.run)) == 1
+        assert clean(tmp_path) == 2
+        assert len(list(tmp_path.glob(".partial-*"))) == 1, "of a run that lives"
         assert claims.take(lambda: DIGESTS[:15], 20) == ([], 15)
         os.kill(child, way)
         assert exit_code(child) == -way
         assert claims.take(lambda: DIGESTS, 20) == (DIGESTS, 0)
-        assert living_runs(tmp_path, besides=claims.run) == []
         assert [path.stem for path in leftovers(tmp_path)] == [claims.run] * 2
+    assert not list(leftovers(tmp_path))
+
+
+def test_what_belongs_to_no_run_is_removed(tmp_path: Path) -> None:
+    assert clean(tmp_path) == 0
+    with Claims(tmp_path) as claims:
+        mine = claims.partial()
+        mine.write_bytes(b"half a shard")
+        (tmp_path / ".partial-of-nobody").write_bytes(b"half a description")
+        assert clean(tmp_path) == 1
+        assert list(tmp_path.glob(".partial-*")) == [mine]
+    assert clean(tmp_path) == 0
     assert not list(leftovers(tmp_path))
 
 
