@@ -36,6 +36,19 @@ class MediaLimits:
 
 
 DEFAULT_LIMITS = MediaLimits()
+# How files begin. Containers that hold either kind say which at their eighth byte.
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image"),
+    (b"\xff\xd8\xff", "image"),
+    (b"GIF8", "image"),
+    (b"BM", "image"),
+    (b"II*\x00", "image"),
+    (b"MM\x00*", "image"),
+    (b"fLaC", "audio"),
+    (b"OggS", "audio"),
+    (b"ID3", "audio"),
+)
+_CONTAINED = {b"WEBP": "image", b"WAVE": "audio", b"AIFF": "audio", b"AIFC": "audio", b"ftypM4A ": "audio"}
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # libsndfile reads many more; rarely used parsers are no place for bytes from strangers.
 SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
@@ -63,6 +76,19 @@ class Sound:
     def seconds(self) -> float:
         """Length in seconds."""
         return len(self.samples) / self.sampling_rate
+
+
+def modality_of(data: bytes) -> Literal["image", "audio"] | None:
+    """What a file is by its first 12 bytes or more; None for what is neither a picture nor a sound.
+
+    A sound whose container is recognised here may still be one that `decode_audio` refuses by name.
+    """
+    found = next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)
+    found = found or _CONTAINED.get(data[8:12]) or _CONTAINED.get(data[4:12])
+    # An MP3 file without tags begins with the eleven set bits of a frame.
+    if found is None and len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
+        found = "audio"
+    return "image" if found == "image" else "audio" if found == "audio" else None
 
 
 def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -109,6 +135,8 @@ def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
     import soundfile
 
     _check_bytes(data, limits, "sound")
+    if data[4:8] == b"ftyp":
+        raise MediaError("M4A and MP4 files (AAC) are not decoded; send WAV, FLAC, OGG or MP3")
     try:
         with soundfile.SoundFile(_Bytes(data)) as file:
             # The length in an MP3 file is a guess of the decoder; a streamed file may not know its own.

@@ -1,8 +1,7 @@
-"""How media reach the engine: decoded by `model.media`, within limits, from data URLs only.
+"""How media reach the engine: read by the resolver of their address, decoded by `model.media`, within limits.
 
-Registered with vLLM as media connector `quartet` and chosen by `VLLM_MEDIA_CONNECTOR`. Remote and local URLs are
-refused: fetching what a client names from inside the operator's network needs a policy, which is a feature of its own.
-Decoding runs in a small pool of threads, off the event loop.
+Registered with vLLM as media connector `quartet` and chosen by `VLLM_MEDIA_CONNECTOR`. Decoding runs in a small pool of
+threads, off the event loop; the bytes of a data URL are unpacked there too.
 """
 
 import asyncio
@@ -16,7 +15,8 @@ from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, Medi
 
 from model.errors import MediaError
 from model.media import Sound, decode_audio, decode_data_url, decode_image
-from server.failures import Failures, failures
+from server.exchange import current_exchange
+from server.resolvers import DataUrls, resolver_of
 from server.settings import current
 
 NAME = "quartet"
@@ -25,24 +25,24 @@ T = TypeVar("T")
 _pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="media")
 
 
-class DataUrlConnector(MediaConnector):
-    """Decodes data URLs; everything else is refused with HTTP 400."""
+class QuartetConnector(MediaConnector):
+    """Decodes what `server.resolvers` can read; everything else is refused with HTTP 400."""
 
     def fetch_image(self, image_url: str, *, image_mode: str | None = "RGB") -> Any:
-        """The RGB picture with its file's bytes, which identify it in the caches."""
-        return _checked(image_url, _read_image)
+        """The RGB picture of a data URL with its file's bytes, which identify it in the caches."""
+        return _inline(image_url, _image)
 
     async def fetch_image_async(self, image_url: str, *, image_mode: str | None = "RGB") -> Any:
-        """The same, off the event loop."""
-        return await _in_pool(image_url, _read_image)
+        """The same for any address, off the event loop."""
+        return await _fetch(image_url, _image)
 
     def fetch_audio(self, audio_url: str) -> Any:
-        """The sound with its own sampling rate."""
-        return _checked(audio_url, _read_audio)
+        """The sound of a data URL with its own sampling rate."""
+        return _inline(audio_url, _sound)
 
     async def fetch_audio_async(self, audio_url: str) -> Any:
-        """The same, off the event loop."""
-        return await _in_pool(audio_url, _read_audio)
+        """The same for any address, off the event loop."""
+        return await _fetch(audio_url, _sound)
 
     def load_from_url(self, url: str, media_io: Any, **kwargs: Any) -> Any:
         """Refuse any other kind of medium."""
@@ -55,35 +55,32 @@ class DataUrlConnector(MediaConnector):
 
 def register_connector() -> None:
     """Make the connector known to vLLM; calling it again changes nothing."""
-    MEDIA_CONNECTOR_REGISTRY.register(NAME)(DataUrlConnector)
+    MEDIA_CONNECTOR_REGISTRY.register(NAME)(QuartetConnector)
 
 
-async def _in_pool(url: str, read: Callable[[str], T]) -> T:
-    # Not the context itself: what fails in the thread is recorded in the request's own mapping.
-    record = failures.get()
-    return await asyncio.get_running_loop().run_in_executor(_pool, _checked, url, read, record)
-
-
-def _checked(url: str, read: Callable[[str], T], record: Failures | None = None) -> T:
+async def _fetch(url: str, decode: Callable[[bytes], T]) -> T:
+    """Read and decode a medium; why it failed is left in the exchange, whose middleware knows the part."""
+    run = asyncio.get_running_loop().run_in_executor
     try:
-        return read(url)
+        resolver = resolver_of(url)
+        if isinstance(resolver, DataUrls):
+            return await run(_pool, lambda: decode(decode_data_url(url)))
+        return await run(_pool, decode, await resolver.read(url))
     except MediaError as error:
-        if record is not None:
-            record[url] = error
+        current_exchange().failures[url] = error
         raise VLLMValidationError(str(error), parameter="messages") from None
 
 
-def _read_image(url: str) -> Any:
-    data = _bytes(url)
+def _inline(url: str, decode: Callable[[bytes], T]) -> T:
+    try:
+        return decode(decode_data_url(url))
+    except MediaError as error:
+        raise VLLMValidationError(str(error), parameter="messages") from None
+
+
+def _image(data: bytes) -> Any:
     return MediaWithBytes(decode_image(data, current().media_limits), data)
 
 
-def _read_audio(url: str) -> Sound:
-    return decode_audio(_bytes(url), current().media_limits)
-
-
-def _bytes(url: str) -> bytes:
-    scheme = url.partition(":")[0][:16].lower()
-    if scheme != "data":
-        raise MediaError(f"{scheme!r} URLs are not fetched; send the bytes as data:<type>;base64,<bytes>")
-    return decode_data_url(url)
+def _sound(data: bytes) -> Sound:
+    return decode_audio(data, current().media_limits)

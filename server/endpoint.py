@@ -1,8 +1,9 @@
 """Quartet's `vllm.endpoint_plugins` entry: what joins vLLM's API server once its own routes are in place.
 
-Later routes go here: one router per file, included by `attach_router`, their state made in `init_state`.
+Routes are in `server.routes`; what they need to keep is made in `init_state`.
 """
 
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from model.adapter import MEDIA
 from server.adapter import switch_adapter
 from server.connector import register_connector
+from server.prompts import watch_prompts
 
 
 class QuartetEndpoint:
@@ -19,11 +21,17 @@ class QuartetEndpoint:
     required_tasks = ("generate", "render")
 
     def attach_router(self, app: Any) -> None:
-        """Make the media connector known before the first request needs it."""
+        """Add our routes, and make the media connector known before the first request needs it."""
+        from server.routes import ROUTERS
+
         register_connector()
+        for router in ROUTERS:
+            app.include_router(router)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
-        """Let prompts with media use the adapter, where the model has one for them."""
+        """Count what enters the engine; let prompts with media use the adapter, where the model has one for them."""
         config = engine_client.model_config.hf_config
+        state.quartet_started = int(time.time())
+        watch_prompts(engine_client, tuple(config.modality_specs))
         if getattr(config, "adapter_scope", None) == MEDIA:
             await switch_adapter(engine_client, Path(engine_client.model_config.model))

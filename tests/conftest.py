@@ -33,9 +33,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["ServerProcess"]:
     """The one server of the whole suite: the tiny checkpoint in float32."""
-    from tests.support.serving import MAX_MEDIA, ServerProcess
+    from tests.support.serving import SHARED, ServerProcess
 
     folder = tmp_path_factory.mktemp("server")
-    running = ServerProcess.start(tiny_checkpoint, folder, "--max-media", str(MAX_MEDIA)).wait()
+    running = ServerProcess.start(tiny_checkpoint, folder, *SHARED).wait()
     yield running
     running.stop()

@@ -1,35 +1,36 @@
-"""Every error answer in OpenAI's shape, naming the offending part of the request.
+"""Every error in OpenAI's shape, naming the offending part of the request; also one in the middle of a stream.
 
-The engine reports errors in its own words and knows nothing of paths. This middleware keeps hold of the request's body
-(the very bytes the application reads, not a copy) until the answer begins; a success forgets it, an error parses it
-and finds the part to blame.
+The engine reports errors in its own words and knows nothing of paths; the routes left in the exchange what the request
+held. Successes pass at once, piece by piece.
 """
 
+import json
 import logging
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
+
 from model.errors import MediaError, MediaLimitError
-from server.errors import ApiError
-from server.failures import Failures, failures
-from server.middleware.routes import App, Receive, Scope, Send
-from server.parts import Part, nth, parse_body, parts
+from server.asgi import App, Message, Receive, Scope, Send, answer, header
+from server.content import Part, nth
+from server.errors import ApiError, RefusedError
+from server.exchange import Exchange, current_exchange
 
 logger = logging.getLogger("server.errors")
 
-# Larger requests are answered all the same, only without the path of the part.
-MAX_KEPT_BYTES = 256 * 1024 * 1024
 _NTH_MEDIUM = re.compile(r"([a-z]+)\[(\d+)\]")
 _CONTEXT = re.compile(
     r"maximum (?:context|model|input) length|maximum number of .*tokens|longer than the maximum", re.IGNORECASE
 )
-# How FastAPI's validation errors are printed by vLLM: {'loc': 'body.messages', 'msg': '...', ...}
-_REASON = re.compile(r"""['"]msg['"]: (['"])(.*?)\1""")
+# How the engine begins a piece of a stream that holds an error.
+_STREAMED = b'data: {"error"'
+_FAILED = ApiError(status=500, message="the server failed to answer; its log says why")
 
 
 class OpenAIErrors:
-    """Rewrites answers with status 400 and above; catches what the application did not."""
+    """Rewrites answers with status 400 and above; answers what was raised."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -39,116 +40,122 @@ class OpenAIErrors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
-        token = failures.set(exchange.failures)
+        reply = _Reply(current_exchange(), send)
         try:
-            await self.app(scope, exchange.receive, exchange.send)
+            await self.app(scope, receive, reply.send)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except RefusedError as refused:
+            await reply.fail(refused.error)
         except Exception:
-            if exchange.started:
-                raise
             # The type and traceback are for the operator, not for the client.
             logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
-            await exchange.answer(ApiError(status=500, message="the server failed to answer; its log says why"))
-        finally:
-            failures.reset(token)
+            await reply.fail(_FAILED)
 
 
-class _Exchange:
-    """One request and its answer."""
+class _Reply:
+    """One answer on its way to the client."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope, self._receive, self._send = scope, receive, send
-        self.failures: Failures = {}
-        self.started = False
-        self._request: list[bytes] | None = []
-        self._kept = 0
-        self._error_start: MutableMapping[str, Any] | None = None
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self._exchange, self._send = exchange, send
+        self._started = self._streams = self._ended = False
+        self._named_events = 0
+        self._error_start: Message | None = None
         self._error_body: list[bytes] = []
 
-    async def receive(self) -> MutableMapping[str, Any]:
-        """Hand over a message, remembering the body."""
-        message = await self._receive()
-        if message["type"] == "http.request" and self._request is not None:
-            self._kept += len(message.get("body", b""))
-            self._request.append(message.get("body", b""))
-            if self._kept > MAX_KEPT_BYTES:
-                self._request = None
-        return message
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         """Pass a success on at once; hold an error back until it is complete."""
         if message["type"] == "http.response.start":
             if message["status"] >= 400:
                 self._error_start = message
                 return
-            self._request = None
-            self.started = True
-        elif self._error_start is not None and message["type"] == "http.response.body":
-            self._error_body.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                await self.answer(self._explain(), self._error_start.get("headers", ()))
-            return
+            self._started = True
+            self._streams = header(message.get("headers", ()), b"content-type").startswith(b"text/event-stream")
+        elif message["type"] == "http.response.body":
+            if self._error_start is not None:
+                self._error_body.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    await self._explain()
+                return
+            self._ended = not message.get("more_body", False)
+            if self._streams:
+                body = message.get("body", b"")
+                self._named_events += body.startswith(b"event:")
+                if body.startswith(_STREAMED):
+                    message = {**message, "body": self._streamed(body)}
         await self._send(message)
 
-    async def answer(self, error: ApiError, headers: Any = ()) -> None:
-        """Send an error; headers about the old body are replaced."""
-        self.started = True
-        kept = [(k, v) for k, v in headers if k.lower() not in (b"content-length", b"content-type")]
-        await self._send({"type": "http.response.start", "status": error.status, "headers": kept + error.headers()})
-        await self._send({"type": "http.response.body", "body": error.body()})
+    async def fail(self, error: ApiError) -> None:
+        """Answer with an error, or end the stream that has begun with one.
 
-    def _explain(self) -> ApiError:
+        Raises:
+            RuntimeError: an answer that is no stream has begun; its connection must break, or it would look complete.
+        """
+        if not self._started:
+            self._started = True
+            await answer(self._send, error)
+        elif self._streams and not self._ended:
+            await self._send({"type": "http.response.body", "body": self._event(error)})
+        else:
+            raise RuntimeError("the answer had begun when it failed")
+
+    async def _explain(self) -> None:
         assert self._error_start is not None
-        status: int = self._error_start["status"]
-        original = parse_body(b"".join(self._error_body))
+        given = _mapping(b"".join(self._error_body))
         # FastAPI answers {"detail": ...} where vLLM answers {"error": {...}}.
-        given = original.get("error", original)
-        given = given if isinstance(given, dict) else {"message": str(given)}
-        message = str(given.get("message") or given.get("detail") or "the request was refused")
-        param = given.get("param") if isinstance(given.get("param"), str) else None
-        code = given.get("code") if isinstance(given.get("code"), str) else None
-        if status == 422:
-            status = 400
-        if status == 404 and param == "model":
-            code = "model_not_found"
-        if status != 400:
-            return ApiError(status=status, message=message, param=param, code=code)
-        request = parse_body(b"".join(self._request or ()))
-        return explain(request, self.failures, message, param) or ApiError(
-            status=400, message=_plain(message), param=_json_path(param) if request else None, code=code
-        )
+        error = given.get("error", given)
+        error = error if isinstance(error, dict) else {"message": str(error)}
+        self._started = True
+        explained = explain(self._error_start["status"], error, self._exchange)
+        await answer(self._send, explained, self._error_start.get("headers", ()))
+
+    def _streamed(self, body: bytes) -> bytes:
+        """A piece of a stream whose first event is an error; what follows it stays."""
+        event, separator, rest = body.partition(b"\n\n")
+        error = _mapping(event.removeprefix(b"data: ")).get("error")
+        if not isinstance(error, dict):
+            return body
+        code = error.get("code")
+        status = code if isinstance(code, int) else 500
+        return b"data: " + explain(status, error, self._exchange).body() + separator + rest
+
+    def _event(self, error: ApiError) -> bytes:
+        """The last event of a stream that failed, as its readers expect it."""
+        if self._named_events == 0:
+            return b"data: " + error.body() + b"\n\ndata: [DONE]\n\n"
+        content = {"type": "error", "sequence_number": self._named_events} | {
+            key: error.content[key] for key in ("code", "message", "param")
+        }
+        return b"event: error\ndata: " + json.dumps(content).encode() + b"\n\n"
 
 
-def explain(request: Mapping[str, Any], failed: Failures, message: str, param: str | None) -> ApiError | None:
-    """The part of a refused request that is to blame, if it is a part.
+def explain(status: int, given: Mapping[str, Any], exchange: Exchange) -> ApiError:
+    """An error of the engine as OpenAI's clients know it, naming the part of the request that is to blame.
 
     Args:
-        request: the parsed body.
-        failed: URLs of media that could not be read, and why.
-        message: what the engine said.
-        param: what the engine named; `<modality>[<index>]` is a medium counted over the whole request.
+        status: of the engine's answer.
+        given: its error: `message`, `param`, `code`, each where it has one. `param` may be `<modality>[<index>]`, a
+            medium counted over the whole request.
+        exchange: what the request held, and which of its media could not be read.
     """
-    if "messages" in request and not isinstance(request["messages"], list):
-        return ApiError(
-            status=400, message='messages must be a list of {"role": ..., "content": ...}', param="messages"
-        )
-    listed = list(parts(request))
-    if failed:
-        for part in listed:
-            if part.url in failed:
-                error = failed[part.url]
-                return _about(part, str(error), error.code)
+    message = str(given.get("message") or given.get("detail") or "the request was refused")
+    param = given["param"] if isinstance(given.get("param"), str) else None
+    code = given["code"] if isinstance(given.get("code"), str) else None
+    if status == 404 and param == "model":
+        code = "model_not_found"
+    if status not in (400, 422):
+        return ApiError(status=status, message=message, param=param, code=code)
+    for part in exchange.parts:
+        if part.url in exchange.failures:
+            error = exchange.failures[part.url]
+            return _about(part, str(error), error.code)
     if param and (match := _NTH_MEDIUM.fullmatch(param)):
-        medium = nth(request, match[1], int(match[2]))
+        medium = nth(exchange.parts, match[1], int(match[2]))
         if medium is not None:
             return _about(medium, message, _limit_code(message))
-    for part in listed:
-        if part.problem:
-            return _about(part, part.problem, "invalid_part")
     if _CONTEXT.search(message):
-        where = next((key for key in ("messages", "prompt", "input") if key in request), None)
-        return ApiError(status=400, message=message, param=where, code="context_length_exceeded")
-    return None
+        return ApiError(status=400, message=message, param=exchange.prompt_param, code="context_length_exceeded")
+    return ApiError(status=400, message=message, param=param, code=code or ("invalid_value" if param else None))
 
 
 def _limit_code(message: str) -> str:
@@ -162,21 +169,10 @@ def _about(part: Part, message: str, code: str) -> ApiError:
     return ApiError(status=400, message=f"{part.path}: {message}", param=part.path, code=code)
 
 
-def _plain(message: str) -> str:
-    """The reason of a validation error without the input it repeats."""
-    if "validation error" not in message:
-        return message
-    reason = _REASON.search(message)
-    return f"the request is not valid: {reason[2]}" if reason else "the request does not have the form of this route"
-
-
-def _json_path(param: str | None) -> str | None:
-    """`body.messages.0.role` -> `messages[0].role`."""
-    if param is None:
-        return None
-    path = ""
-    for step in param.removeprefix("body.").split("."):
-        if step[:1].isupper():
-            continue  # the name of a Python class, for one branch of a union
-        path += f"[{step}]" if step.isdigit() else f".{step}" if path else step
-    return path
+def _mapping(body: bytes) -> dict[str, Any]:
+    """A JSON object, empty if it is none."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

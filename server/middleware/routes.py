@@ -5,29 +5,37 @@ They do unauthenticated inference or change the engine, and nobody who calls thi
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from server.asgi import App, Receive, Scope, Send, answer
 from server.errors import ApiError
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
+# `{...}` is one step of a path; a model's name may have two.
 ROUTES = (
     "/health",
     "/metrics",
     "/version",
     "/v1/models",
+    "/v1/models/{model}",
     "/v1/chat/completions",
+    "/v1/chat/completions/tokens",
     "/v1/completions",
     "/v1/responses",
+    "/v1/responses/{id}",
+    "/v1/responses/{id}/cancel",
     "/tokenize",
     "/detokenize",
 )
-# A stored response: /v1/responses/{id} and /v1/responses/{id}/cancel.
-_PATTERN = re.compile("|".join(map(re.escape, ROUTES)) + r"|/v1/responses/[\w-]+(?:/cancel)?")
+_STEPS = {"{model}": r"[\w.:@+-]+(?:/[\w.:@+-]+)?"}
+
+
+def _pattern(route: str) -> str:
+    return "".join(
+        _STEPS.get(piece, r"[\w-]+") if piece.startswith("{") else re.escape(piece)
+        for piece in re.split(r"(\{\w+\})", route)
+    )
+
+
+_PATTERN = re.compile("|".join(map(_pattern, ROUTES)), re.ASCII)
 
 
 class AllowedRoutes:
@@ -45,6 +53,5 @@ class AllowedRoutes:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4404})
             return
-        error = ApiError(status=404, message=f"there is no {scope.get('method', '')} {path[:200]} here")
-        await send({"type": "http.response.start", "status": 404, "headers": error.headers()})
-        await send({"type": "http.response.body", "body": error.body()})
+        method = scope.get("method", "")
+        await answer(send, ApiError(status=404, message=f"there is no {method} {path[:200]} here"))

@@ -23,7 +23,13 @@ from server.settings.sections import Section
 
 PREFIX = "QUARTET_"
 # From the inside out: the last one sees a request first.
-MIDDLEWARE = ("server.middleware.errors.OpenAIErrors", "server.middleware.routes.AllowedRoutes")
+MIDDLEWARE = (
+    "server.middleware.usage.OpenAIUsage",
+    "server.middleware.errors.OpenAIErrors",
+    "server.middleware.body.BodyLimits",
+    "server.middleware.routes.AllowedRoutes",
+    "server.middleware.headers.RequestHeaders",
+)
 # Names of our entry points. Naming them keeps other installed plugins out of the server.
 PLUGINS = ("quartet", "quartet_http")
 # Tokens of one block of vLLM's key-value cache on a CPU.
@@ -151,7 +157,7 @@ class ServerSettings(ModelSettings, EngineSettings, NetworkSettings, MediaSettin
         }
         if self.cors_origins:
             flags["--allowed-origins"] = json.dumps(self.cors_origins)
-        switches = ["--disable-fastapi-docs"]
+        switches = ["--disable-fastapi-docs", "--enable-prompt-tokens-details"]
         if self.on_cpu:
             # Room for one conversation of full length at least, or vLLM would not start.
             cache = max(256 << 20, (length + KV_BLOCK) * token_bytes)

@@ -15,9 +15,12 @@ import httpx
 import psutil
 
 QUARTET = Path(sys.executable).with_name("quartet")
-START_SECONDS = 240.0
+START_SECONDS = 900.0
 # Of the server that all tests share.
 MAX_MEDIA = 10
+MAX_BODY_BYTES = 8 * 1024 * 1024
+BODY_TIMEOUT = 3
+SHARED = ("--max-media", str(MAX_MEDIA), "--max-body-bytes", str(MAX_BODY_BYTES), "--body-timeout", str(BODY_TIMEOUT))
 
 
 def free_port() -> int:

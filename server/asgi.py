@@ -1,0 +1,29 @@
+"""The ASGI types, and how a middleware answers by itself."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from server.errors import ApiError
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+# What an answer's headers say about its body.
+_OF_THE_BODY = (b"content-length", b"content-type", b"transfer-encoding")
+
+
+async def answer(send: Send, error: ApiError, headers: Headers = ()) -> None:
+    """Send a whole error answer; of `headers`, those that describe another body are left out."""
+    kept = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
+    body = error.body()
+    described = [*kept, *error.headers(kept), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": described})
+    await send({"type": "http.response.body", "body": body})
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    """The value of a header, empty if it is not there; `name` in lower case."""
+    return next((value for key, value in headers if key.lower() == name), b"")

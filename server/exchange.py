@@ -1,0 +1,45 @@
+"""What is known about the request at hand, for everything that has a part in its answer.
+
+Made by the outermost middleware and carried by a context variable, so that routes, the media connector and the
+engine's entrance write to the same record: tasks started for a request copy the variable, not the record.
+"""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from model.errors import MediaError
+from server.content import Part
+
+
+@dataclass(kw_only=True)
+class Exchange:
+    """One request and its answer."""
+
+    request_id: str
+    """As in the answer's `x-request-id`."""
+    started: float = field(default_factory=time.perf_counter)
+    """When its first byte was seen, `time.perf_counter`."""
+    prompt_param: str | None = None
+    """Which field of the body holds the prompt: `messages`, `input` or `prompt`."""
+    parts: list[Part] = field(default_factory=list)
+    """The content parts of the prompt, in reading order."""
+    failures: dict[str, MediaError] = field(default_factory=dict)
+    """URL -> why its medium could not be read."""
+    prompt_tokens: int = 0
+    """Tokens of the prompts that entered the engine."""
+    media_tokens: dict[str, int] = field(default_factory=dict)
+    """How many of them stand for media, by modality."""
+
+
+_current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+def begin(exchange: Exchange) -> None:
+    """Make `exchange` the one at hand, for this task and those it starts."""
+    _current.set(exchange)
+
+
+def current_exchange() -> Exchange:
+    """The one at hand; outside of a request, a new one that nobody looks at."""
+    return _current.get() or Exchange(request_id="")

@@ -1,0 +1,11 @@
+"""Our routes, one router a file; `ROUTERS` lists them all.
+
+Those with the path of one of vLLM's routes stand in front of it: they read and check the request and then call vLLM's
+own handler.
+"""
+
+from fastapi import APIRouter
+
+from server.routes import generation, models, tokens
+
+ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router)
