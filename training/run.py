@@ -2,6 +2,7 @@
 
 output/
   checkpoint/              the Quartet checkpoint
+  weights.json             what the weights were that the recipe says `sha256: record` of
   run.json                 the recipe and the samples it was started with, for --resume
   concepts-*.safetensors   synthetic features of the encoders' own classes
   stage-<name>/            saved steps, for --resume
@@ -41,6 +42,7 @@ from training.parts import Parts, prepare, train_file
 from training.recipe import CONCEPTS, Recipe, Stage
 from training.report import draw_loss
 from training.trainer import SAVE_STEPS, parameter_groups, saved_steps, train_stage
+from training.weights import recorded
 
 RECORD = "run.json"
 
@@ -68,6 +70,7 @@ def run(
         ConfigurationError, DataError, SourceError, CheckpointError: before training starts, by file and key.
         ConfigurationError: the training diverges.
     """
+    recipe = recorded(recipe, output)
     begin(recipe, corpus, output, resume=resume)
     parts = prepare(recipe, corpus)
     dreams = dreamed_samples(parts, output)

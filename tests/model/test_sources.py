@@ -8,7 +8,7 @@ import pytest
 
 from model import sources, wheels
 from model.errors import SourceError
-from model.sources import Source, cache_directory, fetch, sha256_of
+from model.sources import Source, cache_directory, fetch, record, sha256_of
 
 WEIGHTS = b"weights " * 5000
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
@@ -240,3 +240,28 @@ def test_a_cache_that_cannot_be_written_is_named(index: Path, tmp_path: Path) ->
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(SourceError, match="QUARTET_CACHE chooses another folder"):
         get()
+
+
+@pytest.mark.parametrize("file", [None, "encoder/model.bin"])
+def test_a_branch_is_recorded_as_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str | None) -> None:
+    """Weights without a known hash: fetched once, named by commit and sha256, and found by them without the hub."""
+    commit = "c" * 40
+    snapshot = tmp_path / "hub" / "models--org--name" / "snapshots" / commit
+    place = snapshot / (file or "model.safetensors")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(WEIGHTS)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(place))
+    rest = f"#{file}" if file else ""
+    source, digest = record(Source.parse(f"hub:org/name@main{rest}"), cache=tmp_path / "cache")
+    assert str(source) == f"hub:org/name@{commit}{rest}"
+    assert digest == sha256_of(place if file else snapshot)
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(f"huggingface_hub.{name}", lambda *_, **__: pytest.fail("asked the hub again"))
+    assert fetch(Source.parse(str(source)), sha256=digest, cache=tmp_path / "cache") == (place if file else snapshot)
+
+
+def test_other_sources_are_recorded_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(WEIGHTS)
+    source = Source.parse(f"file:{tmp_path / 'a.bin'}")
+    assert record(source, cache=tmp_path / "cache") == (source, DIGEST)
