@@ -26,7 +26,7 @@ TORCH_HASHES = REQUIREMENTS / "torch-cpu.sha256"
 # name: (arguments of `uv pip compile`, what a reader must know)
 LOCKS = {
     "cpu": (
-        "pyproject.toml --extra=cpu --extra=train --extra=dev --universal --python-version=3.11 "
+        "pyproject.toml --extra=cpu --extra=train --extra=dev --extra=parity --universal --python-version=3.11 "
         "--excludes=requirements/cpu.exclude",
         "CPU: engine, training and development tools. Installed and tested on Linux x86_64, Python 3.11.",
     ),
