@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from model.encoders.base import MAX_BATCH, EncoderConfig
 from model.errors import DataError
-from training.cache.claims import PARTIAL
+from training.cache.claims import PARTIAL, clean
 from training.cache.facts import FileFacts, State, state
 from training.cache.features import Features
 from training.cache.fill import Fill
@@ -130,6 +131,9 @@ class FeatureCache(Features):
             if self._digests[path] not in self._rows:
                 todo.setdefault(self._digests[path], []).append(path)
         encoded = 0
+        # A folder that is only read needs nothing of this.
+        with suppress(OSError):
+            clean(self.folder)
         if todo:
             fill = Fill(self, {digest: same[0] for digest, same in todo.items()}, encoder, workers, batch)
             encoded = fill.run()
@@ -139,8 +143,8 @@ class FeatureCache(Features):
             raise unusable(self.config.modality, self.unusable)
         return encoded
 
-    def get(self, reference: MediaRef) -> Tensor:
-        """See `Features.get`.
+    def find(self, reference: MediaRef) -> Tensor:
+        """See `Features.find`; float16, a view of the file.
 
         Raises:
             DataError: not cached, damaged, a row that a feature file lacks, or features of another encoder's shape.
@@ -151,7 +155,7 @@ class FeatureCache(Features):
         if found is None:
             raise DataError(f"{reference.path} is not in the feature cache {self.folder}; run `ensure` first")
         shard, row = found
-        return shard.row(row).float()
+        return shard.row(row)
 
     def digest(self, path: Path) -> str:
         """Content hash of a file, remembered until the file changes.

@@ -116,6 +116,15 @@ def test_an_interrupted_run_keeps_what_it_has_encoded(
     assert not list(leftovers(make().folder))
 
 
+def test_what_a_dead_run_left_goes_even_if_nothing_is_missing(make: Make, pictures: list[MediaRef]) -> None:
+    cache = make()
+    cache.ensure(pictures, Counter())
+    for name in ("runs/0123.lock", "runs/0123.json", ".partial-0123-1", ".partial-4567"):
+        (cache.folder / name).touch()
+    assert make().ensure(pictures, Counter()) == 0
+    assert not list(leftovers(cache.folder))
+
+
 def test_two_views_of_one_cache(make: Make, pictures: list[MediaRef]) -> None:
     first, second = make(), make()
     assert first.ensure(pictures, Counter()) == len(pictures)
@@ -187,6 +196,16 @@ def test_a_full_disk_is_named_and_what_is_cached_stays(small_disk: Path, tmp_pat
     again = FeatureCache(small_disk, config, "0" * 64)
     assert again.ensure(pictures, Counter(config)) == len(pictures) - kept
     assert right(again, pictures)
+
+
+def test_a_cache_that_may_only_be_read_is_read(small_disk: Path, pictures: list[MediaRef]) -> None:
+    FeatureCache(small_disk, ToyConfig(), "0" * 64).ensure(pictures, Counter())
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    cache = FeatureCache(small_disk, ToyConfig(), "0" * 64)
+    assert cache.ensure(pictures, Counter()) == 0
+    assert right(cache, pictures)
+    with pytest.raises(DataError, match=r"cannot be written \(Read-only file system\); set QUARTET_CACHE"):
+        FeatureCache(small_disk, ToyConfig(), "1" * 64)
 
 
 def test_a_limit_of_the_file_size_is_named(make: Make, tmp_path: Path) -> None:
