@@ -154,7 +154,7 @@ class Endpoint:
             raise EndpointError(
                 f"{settings.place} refuses the request with HTTP {error.status_code}: {_message(error)}{_advice(error)}"
             ) from None
-        except openai.APIError as error:  # a body that is not an answer
+        except (openai.APIError, ValueError) as error:  # a body that is no JSON, such as a proxy's page
             raise UnansweredError(type(error).__name__) from None
         return Draft(dialog=parse_completion(completion))
 

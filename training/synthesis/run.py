@@ -141,7 +141,7 @@ async def _write_all(
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(jobs))):
                     group.create_task(work())
-        except* Exception as errors:
+        except ExceptionGroup as errors:
             # One worker's error stops the others; which of them it was does not matter.
             raise errors.exceptions[0] from None
         finally:
