@@ -36,9 +36,8 @@ def recorded(recipe: Recipe, output: Path) -> Recipe:
     known = _read(output / FILE)
     for key, part in open_parts.items():
         if part.source not in known:
-            source, sha256 = record(Source.parse(part.source))
-            known[part.source] = Part(source=str(source), sha256=sha256)
-            log.warning("%s: %s is\n  source: %s\n  sha256: %s", key, part.source, source, sha256)
+            known[part.source] = found = resolved(part)
+            log.warning("%s: %s is\n  source: %s\n  sha256: %s", key, part.source, found.source, found.sha256)
     output.mkdir(parents=True, exist_ok=True)
     content = {source: {"source": part.source, "sha256": part.sha256} for source, part in known.items()}
     (output / FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -47,6 +46,18 @@ def recorded(recipe: Recipe, output: Path) -> Recipe:
         for name, modality in recipe.modalities.items()
     }
     return replace(recipe, llm=known[recipe.llm.source] if "llm" in open_parts else recipe.llm, modalities=modalities)
+
+
+def resolved(part: Part) -> Part:
+    """A part of a recipe with its sha256: the one that stands there, or that of what is fetched now.
+
+    Raises:
+        SourceError: it cannot be fetched.
+    """
+    if part.sha256 != RECORD:
+        return part
+    source, sha256 = record(Source.parse(part.source))
+    return Part(source=str(source), sha256=sha256)
 
 
 def _read(path: Path) -> dict[str, Part]:

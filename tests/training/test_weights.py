@@ -8,6 +8,7 @@ import pytest
 from model.errors import ConfigurationError, SourceError
 from model.sources import sha256_of
 from tests.training.parts import recipe_values, write_recipe
+from training.check.tokens import Measure
 from training.parts import prepare
 from training.recipe import Recipe, read_recipe
 from training.weights import recorded
@@ -69,3 +70,8 @@ def test_a_damaged_record_is_said(recipe: Recipe, tmp_path: Path, text: str, mes
     (tmp_path / "weights.json").write_text(text)
     with pytest.raises(ConfigurationError, match=f"weights.json.*{message}"):
         recorded(recipe, tmp_path)
+
+
+def test_samples_are_measured_before_anything_is_recorded(recipe: Recipe, parts: Path) -> None:
+    """`quartet data check --recipe` comes before the first run."""
+    assert Measure.of(recipe).limits == dict.fromkeys(recipe.sources, 128)

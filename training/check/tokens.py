@@ -8,6 +8,7 @@ from model.llm import llm_directory, load_tokenizer
 from model.prompt import Prompt
 from model.sources import Source, fetch
 from training.recipe import Recipe
+from training.weights import resolved
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Measure:
         Raises:
             SourceError: it cannot be fetched.
         """
-        llm = llm_directory(fetch(Source.parse(recipe.llm.source), sha256=recipe.llm.sha256), recipe.llm.sha256)
+        part = resolved(recipe.llm)
+        llm = llm_directory(fetch(Source.parse(part.source), sha256=part.sha256), part.sha256)
         # How many concepts a group has changes no token; any number will do.
         entries = {name: m.entry([2] * len(m.initialisation.concepts)) for name, m in recipe.modalities.items()}
         config = build_config(llm, entries)
