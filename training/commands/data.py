@@ -5,12 +5,25 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(help="Build training data.", no_args_is_help=True)
+from training.commands.cache import cache
+from training.commands.check import check
+from training.commands.convert import convert
+from training.commands.show import show
+from training.commands.synthesise import synthesise_data
+
+data = typer.Typer(help="Build, convert, check and show training data.", no_args_is_help=True)
 
 
 @data.callback()
 def _data() -> None:
-    """Build training data."""
+    """Build, convert, check and show training data."""
+
+
+data.command("convert")(convert)
+data.command("check")(check)
+data.command("cache")(cache)
+data.command("show")(show)
+data.command("synthesise")(synthesise_data)
 
 
 @data.command("build")
