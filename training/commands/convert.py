@@ -29,6 +29,9 @@ def convert(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of a Hugging Face dataset. [default: train]")] = None,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=TEXT set on every sample, such as language=ms.")] = None,
+    test_share: Annotated[
+        float, typer.Option(help="Hold out the samples of this share of the media, in test.jsonl.", min=0, max=0.9)
+    ] = 0.0,
     limit: Annotated[int | None, typer.Option(help="At most this many samples.", min=1)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     shown: Annotated[int, typer.Option(help="Problems to print.", min=0)] = 20,
@@ -37,13 +40,14 @@ def convert(
     from model.errors import DataError
     from training.problems import ProblemLog
     from training.readers import READERS, Options
+    from training.readers.convert import TEST, skipped_file
     from training.readers.convert import convert as run
-    from training.readers.convert import skipped_file
 
     if output.suffix != ".jsonl":
         raise DataError(f"{output}: give the name of a .jsonl file, such as {output / 'train.jsonl'}")
-    if output.exists() and not overwrite:
-        raise DataError(f"{output} exists; replace it with --overwrite, or give another name")
+    for path in [output, output.with_name(TEST)] if test_share else [output]:
+        if path.exists() and not overwrite:
+            raise DataError(f"{path} exists; replace it with --overwrite, or give another name")
     place = Path(input)
     root = media or (place if place.is_dir() else place.parent)
     if media is not None and not media.is_dir():
@@ -55,6 +59,7 @@ def convert(
             READERS[format](input, options),
             output,
             files=files,
+            test_share=test_share,
             on_problem=on_problem,
             problems=problems,
             meta=_pairs(meta, "--meta"),

@@ -3,7 +3,8 @@
     data/                           Parquet or Arrow files, ImageFolder, AudioFolder, WebDataset, ...
     saved/                          what `save_to_disk` wrote
     part.parquet, part.arrow        one file
-    hub:org/name@revision           streamed: rows are read as they arrive, nothing is kept but what is converted
+    hub:org/name@revision           streamed: rows are read as they arrive, nothing is kept but what is converted;
+                                    media must be inside the table, as they are in Parquet
 
 Which column is what, see `rows`; class labels become their names. Pictures and sounds are taken as the bytes they are,
 never decoded, so none of the decoders that `datasets` would want is needed.
@@ -62,6 +63,11 @@ class HuggingFaceReader(RowReader):
         data, name = value.get("bytes"), value.get("path")
         if isinstance(data, bytes) and role != "file":
             return Medium(role, data=data)
+        if data is None and isinstance(name, str) and "://" in name:
+            raise SampleError(
+                Kind.MISSING,
+                f"column {column!r}: {name[:80]!r} is not in the table; download the dataset first",
+            )
         if data is None and isinstance(name, str):
             return super().medium(name, role, column)
         raise SampleError(Kind.SHAPE, f"column {column!r}: expected bytes or the path of a file")

@@ -14,8 +14,9 @@ from tests.support.tiny import picture_bytes
 from tests.training.readers.sources import write, write_media
 from training.commands.convert import convert as command
 from training.data import read_samples
-from training.problems import OnProblem, ProblemLog, SampleError
+from training.problems import Kind, OnProblem, ProblemLog, SampleError
 from training.readers import READERS, Options, convert
+from training.readers.media import FILES, Files
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def run(name: str, source: Path, output: Path, **options: Any) -> convert.Conver
     return convert.convert(reader, output, **options)
 
 
-@pytest.mark.parametrize("files", convert.FILES)
-def test_samples_are_read_back_with_their_media(table: Path, tmp_path: Path, files: convert.Files) -> None:
+@pytest.mark.parametrize("files", FILES)
+def test_samples_are_read_back_with_their_media(table: Path, tmp_path: Path, files: Files) -> None:
     output = tmp_path / "corpus/mine/train.jsonl"
     done = run("csv", table, output, files=files, meta={"language": "en"})
     assert done.lines() == [f"3 samples with 1 audio, 2 image media written to {output}"]
@@ -102,7 +103,7 @@ def test_the_policy_for_problems(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give a ProblemLog"):
         run("csv", table, output, on_problem="skip")
     with ProblemLog(1, convert.skipped_file(output)) as log:
-        assert run("csv", table, output, on_problem="skip", problems=log).samples == 1
+        assert run("csv", table, output, on_problem="skip", problems=log).files[0].samples == 1
     assert log.kinds == {"missing medium": 1, "no caption": 1}
     left_out = [json.loads(line) for line in (output.parent / "train.skipped.jsonl").read_text().splitlines()]
     assert [entry["where"] for entry in left_out] == [f"{table}:3", f"{table}:4"]
@@ -110,6 +111,44 @@ def test_the_policy_for_problems(root: Path, tmp_path: Path) -> None:
     assert len(shown) == 1
     assert more == f"... and 1 more, all of them in {output.parent}/train.skipped.jsonl"
     assert counts == "1 missing medium, 1 no caption"
+
+
+def test_media_are_held_out_and_never_in_both_files(tmp_path: Path) -> None:
+    """About the share that was asked for, the same ones whatever the files are called."""
+    lines = ["file,question,answer"]
+    (tmp_path / "photos").mkdir()
+    for index in range(200):
+        (tmp_path / f"photos/{index}.png").write_bytes(b"%d" % (index // 2))
+        lines += [f"{index}.png,{question},x" for question in ("What?", "Where?")]
+    table = write(tmp_path / "photos/t.csv", "\n".join(lines))
+    done = run("csv", table, tmp_path / "mine/train.jsonl", test_share=0.25)
+    train, test = (read_samples(written.path) for written in done.files)
+    contents = [{sample.media[0].path.read_bytes() for sample in samples} for samples in (train, test)]
+    assert len(train) + len(test) == 400
+    assert contents[0] & contents[1] == set()
+    assert 10 <= len(contents[1]) <= 40
+    assert {sample.id.rpartition("/")[0] for sample in test} == {"mine/test"}
+    for index in range(200):
+        (tmp_path / f"photos/{index}.png").rename(tmp_path / f"photos/renamed-{index}.png")
+    write(table, table.read_text().replace("\n", "\nrenamed-"))
+    again = run("csv", table, tmp_path / "again/train.jsonl", test_share=0.25, files="copy")
+    assert {sample.media[0].path.read_bytes() for sample in read_samples(again.files[1].path)} == contents[1]
+    with pytest.raises(DataError, match=r"what is held out goes to test\.jsonl"):
+        run("csv", table, tmp_path / "again/test.jsonl", test_share=0.25)
+
+
+def test_a_sample_on_both_sides_is_a_problem(tmp_path: Path) -> None:
+    names = [f"{index}.png" for index in range(30)]
+    for name in names:
+        write(tmp_path / "photos" / name, name)
+    turns = [{"from": "human", "value": "<image>" * 30}, {"from": "gpt", "value": "x"}]
+    text = [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hi"}]
+    values = [{"image": names, "conversations": turns}, {"conversations": text}]
+    log = ProblemLog()
+    source = write(tmp_path / "photos/d.json", values)
+    done = run("llava", source, tmp_path / "train.jsonl", test_share=0.5, on_problem="skip", problems=log)
+    assert log.kinds == {Kind.LEAK: 1}
+    assert sum(written.samples for written in done.files) == 1
 
 
 def test_nothing_usable_is_an_error(root: Path, tmp_path: Path) -> None:
@@ -130,7 +169,7 @@ def test_the_command_offers_what_there_is() -> None:
     """The command names the choices itself, because importing them takes seconds."""
     hints = get_type_hints(command)
     assert set(get_args(hints["format"])) == READERS.keys()
-    assert get_args(hints["files"]) == convert.FILES
+    assert get_args(hints["files"]) == FILES
     assert get_args(hints["on_problem"]) == get_args(OnProblem)
 
 

@@ -322,13 +322,15 @@ def test_the_hub_is_streamed_at_a_revision(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_path_in_a_dataset_must_lie_in_the_folder(tmp_path: Path) -> None:
     root = write_media(tmp_path / "root")
-    paths = [str(root / "a.png"), str(tmp_path / "secret.png"), str(root / "none.png")]
+    paths = [str(root / "a.png"), str(tmp_path / "secret.png"), str(root / "none.png"), "hf://datasets/o/n/a.png"]
     features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
-    columns = {"image": [{"bytes": None, "path": path} for path in paths], "text": ["x"] * 3}
+    columns = {"image": [{"bytes": None, "path": path} for path in paths], "text": ["x"] * 4}
     parquet.write_table(pa.table(columns, schema=features.arrow_schema), root / "d.parquet")
     assert problems("hf", root / "d.parquet", root) == [
         f"d.parquet, train record 2: column 'image': {tmp_path}/secret.png lies outside ROOT",
         "d.parquet, train record 3: column 'image': none.png does not exist",
+        "d.parquet, train record 4: column 'image': 'hf://datasets/o/n/a.png' is not in the table; "
+        "download the dataset first",
     ]
 
 
