@@ -1,12 +1,19 @@
 """How a Quartet model is served: a launcher around stock vLLM, and the plugins that join it.
 
 `quartet serve` checks the model, sets environment and flags, and becomes vLLM's own API server. Our code joins through
-vLLM's plugin points only: the media connector (`server.plugin`), routes (`server.endpoint`) and pure ASGI middleware
-(`server.middleware`).
+vLLM's plugin points only: the media connector, routes (`server.endpoint`) and pure ASGI middleware.
 
-    commands   quartet serve, quartet chat          settings   what can be chosen; later also from a file
-    launcher   check, assemble, become vLLM         endpoint   where routes of ours join: one router a file
-    connector  bytes -> media, within limits        middleware one ASGI class a file: later keys, limits, body size
-    errors     OpenAI's error shape                 parts      which part of a request is to blame
-    chat       the terminal client                  demo       what `make demo` runs
+A request's way through, from the outside in:
+
+    middleware/headers   begins the `exchange`: its id, and how long the answer took
+    middleware/routes    which paths exist
+    middleware/body      how large a body may be, and how slow
+    middleware/errors    every error in OpenAI's shape; whatever is inside may raise `errors.RefusedError`
+    middleware/usage     token counts in OpenAI's names
+    routes/              `requests` reads the body, `content` its parts, vLLM's handlers answer
+    connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded, within limits
+    prompts              counts what enters the engine
+
+Beside it: `settings` (what an operator can choose), `commands` and `launcher` (from the command line to a running
+server), `adapter` (LoRA only where there are media), `chat` (the terminal client), `demo` (what `make demo` runs).
 """

@@ -30,6 +30,8 @@ class QuartetEndpoint:
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Count what enters the engine; let prompts with media use the adapter, where the model has one for them."""
+        if engine_client is None:
+            return  # a server that only renders prompts
         config = engine_client.model_config.hf_config
         state.quartet_started = int(time.time())
         watch_prompts(engine_client, tuple(config.modality_specs))

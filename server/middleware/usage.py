@@ -87,9 +87,12 @@ def openai_usage(counts: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     """The engine's counts, with the prompt's details under OpenAI's names."""
     key = "prompt_tokens" if "prompt_tokens" in counts else "input_tokens"
     given = dict(counts.get(f"{key}_details") or {})
-    given.pop("multimodal_tokens", None)
+    # The engine counts a chat's media itself; one prompt may enter it several times, as in a beam search.
+    media = dict(exchange.media_tokens)
+    if key == "prompt_tokens":
+        media = dict.fromkeys(media, 0) | (given.pop("multimodal_tokens", None) or {})
     written = given.pop("created_cache_tokens", None)
     if written is not None:
         given["cache_write_tokens"] = written
     given["cached_tokens"] = given.get("cached_tokens") or 0
-    return {**counts, f"{key}_details": given | token_details(counts.get(key, 0), exchange.media_tokens)}
+    return {**counts, f"{key}_details": given | token_details(counts.get(key, 0), media)}

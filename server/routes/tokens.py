@@ -12,6 +12,7 @@ from server.requests import read, validated
 from server.routes.models import check_model
 
 router = APIRouter()
+OBJECT = "chat.completion.tokens"
 
 
 @router.post("/v1/chat/completions/tokens")
@@ -29,7 +30,7 @@ async def count(raw: Request) -> Any:
     tokens = len(prompt["prompt_token_ids"])
     context = state.vllm_config.model_config.max_model_len
     return {
-        "object": "chat.completion.tokens",
+        "object": OBJECT,
         "model": request.model or state.openai_serving_models.model_name(),
         "prompt_tokens": tokens,
         "prompt_tokens_details": token_details(tokens, media_tokens(prompt)),

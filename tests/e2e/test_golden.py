@@ -52,8 +52,12 @@ def call(client: OpenAI, case: dict[str, Any]) -> Any:
     if case["call"].startswith("models"):
         return method(**arguments)
     # The client refuses to leave out what it thinks is required; the server must do so itself.
-    required = {"model": "tiny", "messages": [], "prompt": ""} if case["call"] != "responses.create" else {}
-    known = {name: arguments.pop(name) for name in ("stream", *required) if name in arguments}
+    required = {
+        "chat.completions.create": ("model", "messages"),
+        "completions.create": ("model", "prompt"),
+        "embeddings.create": ("model", "input"),
+    }
+    known = {name: arguments.pop(name) for name in ("stream", *required.get(case["call"], ())) if name in arguments}
     return method(**known, extra_body=arguments)
 
 

@@ -1,7 +1,5 @@
 """Flags, environment and file: same names, one order, unknown names refused, secrets never shown."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model.cli import main
 from model.errors import ConfigurationError
 from server.settings import ServerSettings, load
 from server.settings.messages import accepted, is_secret
 from server.settings.show import show
-from tests.support.serving import QUARTET
 
 FIELDS = ServerSettings.model_fields
 # One value for every setting that is not its default; a new setting fails here until it has one.
@@ -147,18 +145,16 @@ def test_what_is_shown_gives_the_same_settings_again(values: dict[str, Any], con
     assert again.model_copy(update={"hub_token": loaded.settings.hub_token}) == loaded.settings
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(QUARTET), *arguments],
-        env=os.environ | {"COLUMNS": "200"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return int(left.value.code or 0)
 
 
-def test_help_is_complete_and_grouped() -> None:
-    shown = run("serve", "--help").stdout
+def test_help_is_complete_and_grouped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run("serve", "--help") == 0
+    shown = capsys.readouterr().out
     for section, names in ServerSettings.sections().items():
         heading = shown.index(f"\n{section.title}:\n")
         for name in names:
@@ -173,18 +169,18 @@ def test_help_is_complete_and_grouped() -> None:
     assert "engine_flags" in shown
 
 
-def test_config_command() -> None:
-    done = run("config", "--port", "77", QUARTET_HUB_TOKEN="s3cret")
-    assert done.returncode == 0, done.stderr
-    values = yaml.safe_load(done.stdout)
+def test_config_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("QUARTET_HUB_TOKEN", "s3cret")
+    assert run("config", "--port", "77") == 0
+    shown = capsys.readouterr()
+    values = yaml.safe_load(shown.out)
     assert set(values) == {name for name, field in FIELDS.items() if not is_secret(field)}
     assert values["port"] == 77
-    assert "# --port" in done.stdout
-    assert "# hub_token: set, from QUARTET_HUB_TOKEN" in done.stdout
-    assert "s3cret" not in done.stdout + done.stderr
+    assert "# --port" in shown.out
+    assert "# hub_token: set, from QUARTET_HUB_TOKEN" in shown.out
+    assert "s3cret" not in shown.out + shown.err
 
 
-def test_wrong_flags_are_usage_errors() -> None:
-    done = run("serve", "--prot", "1")
-    assert done.returncode == 2
-    assert "--port" in done.stderr
+def test_wrong_flags_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("serve", "--prot", "1") == 2
+    assert "--port" in capsys.readouterr().err

@@ -14,8 +14,9 @@ from tests.support.asgi import application, post
 SSE = "text/event-stream; charset=utf-8"
 
 
-def exchange() -> Exchange:
-    return Exchange(request_id="r", media_tokens={"image": 8, "audio": 4})
+def exchange(times: int = 1) -> Exchange:
+    """Of a prompt with two pictures and a sound that entered the engine so many times."""
+    return Exchange(request_id="r", media_tokens={"image": 8 * times, "audio": 4 * times})
 
 
 def compact(value: object) -> bytes:
@@ -76,6 +77,19 @@ async def test_responses_api() -> None:
         "image_tokens": 8,
         "audio_tokens": 4,
     }
+
+
+def test_a_beam_search_counts_its_prompt_once() -> None:
+    rewritten = json.loads(rewrite(compact(ANSWER), exchange(times=7)))
+    assert rewritten["usage"]["prompt_tokens_details"] == DETAILS
+
+
+def test_text_has_no_media() -> None:
+    usage = {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": None, "multimodal_tokens": None}}
+    rewritten = json.loads(rewrite(compact({"usage": usage}), Exchange(request_id="r", media_tokens={"image": 0})))
+    assert rewritten["usage"]["prompt_tokens_details"] == {"cached_tokens": 0, "text_tokens": 5, "image_tokens": 0}
+    rewritten = json.loads(rewrite(compact({"usage": {"prompt_tokens": 5}}), Exchange(request_id="r")))
+    assert rewritten["usage"]["prompt_tokens_details"] == {"cached_tokens": 0, "text_tokens": 5}
 
 
 @pytest.mark.parametrize(
