@@ -12,6 +12,7 @@ the encoder's own class head, printed here; that of the voices is a linear probe
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,34 @@ DIGIT_QUESTIONS = ("Which number is said?", "What is said?", "What number do you
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def sample(name: str, modality: str, path: Path, question: str, answer: str, meta: dict[str, str]) -> dict[str, Any]:
+def sample(name: str, modality: str, url: str, question: str, answer: str, meta: dict[str, str]) -> dict[str, Any]:
     """One question about one medium."""
-    medium = {"type": f"{modality}_url", f"{modality}_url": {"url": str(path.resolve())}}
+    medium = {"type": f"{modality}_url", f"{modality}_url": {"url": url}}
     user = {"role": "user", "content": [medium, {"type": "text", "text": question}]}
     return {"id": name, "messages": [user, {"role": "assistant", "content": answer}], "meta": meta}
 
 
-def photographs(folder: Path) -> Iterator[dict[str, Any]]:
+def relative(path: Path, output: Path) -> str:
+    """How a sample in `output` names a file."""
+    return os.path.relpath(path.resolve(), output.resolve())
+
+
+def photographs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
     """One sample per class, in the order of the class head."""
     names = read_names(RECIPES / "imagenet.txt")
     for index, (path, name) in enumerate(zip(sorted(folder.glob("*.JPEG")), names, strict=True)):
         question = NAME_QUESTIONS[index % len(NAME_QUESTIONS)]
         meta = {"task": "photographs/name", "language": "en"}
-        yield sample(f"photograph-{index}", "image", path, question, name, meta)
+        yield sample(f"photograph-{index}", "image", relative(path, output), question, name, meta)
 
 
-def voices(folder: Path) -> Iterator[dict[str, Any]]:
+def voices(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
     """Every third recording."""
     for index, path in enumerate(sorted(folder.glob("*.wav"))[::3]):
         digit = DIGITS[int(path.name[0])]
         question = DIGIT_QUESTIONS[index % len(DIGIT_QUESTIONS)]
         meta = {"task": "voices/digits", "language": "en", "label": digit, "probe": "speech/digits-en"}
-        yield sample(f"voice-{index}", "audio", path, question, digit, meta)
+        yield sample(f"voice-{index}", "audio", relative(path, output), question, digit, meta)
 
 
 def head_accuracy(checkpoint: Checkpoint, folder: Path) -> float:
@@ -79,12 +85,13 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=Path("model/demo"), help="whose encoder's head is measured")
     arguments = parser.parse_args()
-    for name, samples in (
-        ("photographs", list(photographs(arguments.photographs))),
-        ("voices", list(voices(arguments.voices))),
+    for name, make, media in (
+        ("photographs", photographs, arguments.photographs),
+        ("voices", voices, arguments.voices),
     ):
         folder = arguments.output / name
         folder.mkdir(parents=True, exist_ok=True)
+        samples = list(make(media, folder))
         (folder / "test.jsonl").write_text("".join(json.dumps(value) + "\n" for value in samples))
         print(f"{name}: {len(samples)} samples")
     accuracy = head_accuracy(Checkpoint.open(arguments.checkpoint), arguments.photographs)

@@ -180,6 +180,58 @@ class QuartetForConditionalGeneration(PreTrainedModel):
             embeddings = self.get_input_embeddings()(torch.tensor([[best]], device=self.device))
         return Generation(tokens, logprobs)
 
+    @torch.no_grad()
+    def answers(
+        self, prompts: Sequence[Sequence[int]], features: Mapping[str, Tensor] | None = None, *, max_tokens: int = 32
+    ) -> list[list[int]]:
+        """Greedy answers to several prompts at once, as `answer` gives them one by one; up to rounding.
+
+        Args:
+            prompts: token ids; shorter ones are padded on the left, where they are masked.
+            features: per modality `[media, length, dim]`, in reading order over all prompts.
+            max_tokens: longest answer.
+
+        Returns:
+            The token ids of each answer, its end token included.
+
+        Raises:
+            PromptError: see `embed` and, with an adapter of scope `media`, prompts both with and without media.
+        """
+        length = max(len(prompt) for prompt in prompts)
+        ids = torch.zeros(len(prompts), length, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, length - len(prompt) :] = torch.tensor(prompt)
+            mask[row, length - len(prompt) :] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        stops = torch.tensor(sorted(self._stop_ids()), device=self.device)
+        embeddings = self.embed(ids, features or {})
+        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        found: list[list[int]] = [[] for _ in prompts]
+        finished = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
+        cache = None
+        for _ in range(max_tokens):
+            with self._adapted(ids):
+                output = self.language_model(
+                    inputs_embeds=embeddings,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+            cache = output.past_key_values
+            best = self._suppress(output.logits[:, -1]).argmax(dim=-1)
+            for row in (~finished).nonzero().flatten().tolist():
+                found[row].append(int(best[row]))
+            finished |= torch.isin(best, stops)
+            if finished.all():
+                break
+            embeddings = self.get_input_embeddings()(best[:, None])
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            positions = positions[:, -1:] + 1
+        return found
+
     def _adapted(self, input_ids: Tensor) -> AbstractContextManager[None]:
         """Switches an adapter of scope `media` on for prompts `[batch, n]` with media, off for those without.
 

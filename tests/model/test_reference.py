@@ -305,6 +305,17 @@ def test_padding_on_the_right_changes_nothing(model):
     torch.testing.assert_close(model(padded, mask, features).logits[:, :5], alone, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_answers_to_many_prompts_are_those_to_each(pair):
+    """Prompts of other lengths are padded and masked; an answer that has ended stays as it is."""
+    _, model = pair
+    prompts = [[5, IMAGE, IMAGE, IMAGE, 9], [4, 8, 15, 16, 23, 42, 7], [IMAGE, IMAGE, IMAGE, AUDIO, AUDIO, 6], [9]]
+    features = features_for(model, images=2, sounds=1)
+    given = [{"image": features["image"][:1]}, {}, {"image": features["image"][1:], "audio": features["audio"]}, {}]
+    alone = [model.answer(ids, media, max_tokens=10).token_ids for ids, media in zip(prompts, given, strict=True)]
+    assert model.answers(prompts, features, max_tokens=10) == alone
+
+
 # ----------------------------------------------------------------------------------------------------- dtype
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from model.checkpoint import Checkpoint
-from training.evaluate import Score, markdown
+from training.evaluation import Score, markdown
 from training.recipe import read_recipe
 
 DEMO = Path(__file__).resolve().parents[2] / "model" / "demo"
