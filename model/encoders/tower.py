@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from model.encoders.base import EncoderConfig
+from model.encoders.depth import POOLED, check_features, depth
 from model.errors import ConfigurationError
-from model.fields import check_choice, check_range
+from model.fields import check_range
 
 C = TypeVar("C", bound=PreTrainedConfig)
 
@@ -28,7 +29,7 @@ OTHER_PARTS = ("text_model.", "text_projection.", "visual_projection.", "logit_s
 # What makes the pooled vector out of patches.
 POOLING = ("tower.post_layernorm.", "tower.head.")
 LAYER = re.compile(r"tower\.encoder\.layers\.(\d+)\.")
-POOLED, PATCHES = "pooled", "patches"
+PATCHES = "patches"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,8 @@ class VisionTowerConfig(EncoderConfig, ABC):
     By default -2, as in LLaVA, Mipha and MMMModal; later layers are not built and need no weights."""
 
     def __post_init__(self) -> None:
-        check_choice("features", self.features, (POOLED, PATCHES))
         layers = int(self.hf_config.num_hidden_layers)
-        if self.layer is not None:
-            check_range("layer", self.layer, -layers, -1)
-            if self.features == POOLED:
-                raise ConfigurationError(f"layer: {self.layer} goes with features: {PATCHES}")
-        elif self.features == PATCHES and layers < 2:
-            raise ConfigurationError(f"layer: the last but one of {layers} layers does not exist; give layer: -1")
+        check_features(self.features, self.layer, sequence=PATCHES, layers=layers)
 
     @cached_property
     def hf_config(self) -> PreTrainedConfig:
@@ -86,8 +81,7 @@ class VisionTowerConfig(EncoderConfig, ABC):
     @property
     def depth(self) -> int:
         """Layers that the features pass."""
-        layers = int(self.hf_config.num_hidden_layers)
-        return layers if self.features == POOLED else layers + 1 + (-2 if self.layer is None else self.layer)
+        return depth(self.features, self.layer, int(self.hf_config.num_hidden_layers))
 
     def build(self) -> nn.Module:
         """The tower, pooled, or as much of it as gives the patches."""

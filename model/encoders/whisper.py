@@ -21,14 +21,15 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from model.encoders.base import EncoderConfig
+from model.encoders.depth import POOLED, check_features, depth
 from model.errors import ConfigurationError, MediaLimitError
-from model.fields import check_choice, check_range
+from model.fields import check_range
 from model.media import Sound, resample
 
 SAMPLING_RATE = 16_000
 HOP = 160
 FRAMES_PER_POSITION = 2
-POOLED, FRAMES = "pooled", "frames"
+FRAMES = "frames"
 # Below this the log-mel spectrogram is all border effect.
 MIN_SECONDS = 0.1
 
@@ -78,13 +79,7 @@ class WhisperConfig(EncoderConfig):
         check_range("max_positions", self.max_positions, 8, 1500)
         if self.d_model % self.heads:
             raise ConfigurationError(f"d_model: {self.d_model} is not a multiple of heads ({self.heads})")
-        check_choice("features", self.features, (POOLED, FRAMES))
-        if self.layer is not None:
-            check_range("layer", self.layer, -self.layers, -1)
-            if self.features == POOLED:
-                raise ConfigurationError(f"layer: {self.layer} goes with features: {FRAMES}")
-        elif self.features == FRAMES and self.layers < 2:
-            raise ConfigurationError(f"layer: the last but one of {self.layers} layers does not exist; give layer: -1")
+        check_features(self.features, self.layer, sequence=FRAMES, layers=self.layers)
         known = {item.name for item in dataclasses.fields(HFWhisperConfig)} - set(self._own_fields())
         unknown = sorted(set(self.extra) - known)
         if unknown:
@@ -103,7 +98,7 @@ class WhisperConfig(EncoderConfig):
     @property
     def depth(self) -> int:
         """Layers that the features pass."""
-        return self.layers if self.features == POOLED else self.layers + 1 + (-2 if self.layer is None else self.layer)
+        return depth(self.features, self.layer, self.layers)
 
     @property
     def max_seconds(self) -> float:
