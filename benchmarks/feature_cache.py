@@ -10,6 +10,7 @@ features, and reading them in random order one by one and in batches. Everything
 
 import argparse
 import multiprocessing
+import os
 import random
 import statistics
 import tempfile
@@ -113,7 +114,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     samples = [read_samples(path) for path in arguments.samples]
-    print(f"{torch.get_num_threads()} threads of torch, {'cuda' if torch.cuda.is_available() else 'cpu'}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Ratios of numbers of workers mean little where others compete for the cores: who has more threads gets more.
+    print(
+        f"{device}, {torch.get_num_threads()} threads of torch, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     for name, modality in read_recipe(arguments.recipe).modalities.items():
         references = media_files(samples, name)
         references = random.Random(0).sample(references, min(arguments.media, len(references)))

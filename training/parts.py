@@ -16,6 +16,7 @@ from model.errors import DataError
 from model.llm import llm_directory
 from model.sources import Source, cache_directory, fetch
 from training.cache import Augmentation, FeatureCache, Features, OnTheFly
+from training.cache.fill import WORKERS
 from training.check import sample_files
 from training.data import MediaRef, Sample, read_samples, read_sources
 from training.problems import Kind, OnProblem, ProblemLog, SampleError
@@ -158,7 +159,7 @@ class Filled:
 
 
 def fill_caches(
-    recipe: Recipe, paths: Sequence[Path], *, workers: int = 2, on_problem: OnProblem = "error"
+    recipe: Recipe, paths: Sequence[Path], *, workers: int = WORKERS, on_problem: OnProblem = "error"
 ) -> Iterator[Filled]:
     """Encode the media of samples ahead of training, one modality after the other.
 
@@ -202,7 +203,7 @@ def encode_media(
     state: Mapping[str, Tensor],
     *,
     on_problem: OnProblem = "error",
-    workers: int = 2,
+    workers: int = WORKERS,
 ) -> int:
     """Encode what is not cached yet; `state` holds the encoder's weights under the module's names.
 

@@ -35,6 +35,8 @@ SHARD_BYTES, SHARD_SECONDS = 256 << 20, 60.0
 WINDOW, WINDOW_PART = 32, 8
 # Media claimed at a time: this part of what is left, so that runs end together, and not more than so many.
 SHARE, CLAIM = 4, 512
+# Threads that decode and preprocess: one per core that this process may use, as far as Python's lock lets them.
+WORKERS = min(8, len(os.sched_getaffinity(0)))
 # Seconds between two looks at what other runs have done.
 POLL = 0.2
 # What a disk that takes no more bytes says: full, over quota, or over the limit of a file's size.

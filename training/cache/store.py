@@ -28,7 +28,7 @@ from model.errors import DataError
 from training.cache.claims import PARTIAL, clean
 from training.cache.facts import FileFacts, State, state
 from training.cache.features import Features
-from training.cache.fill import Fill
+from training.cache.fill import WORKERS, Fill
 from training.cache.shards import FORMAT, PREFIX, SUFFIX, Shard
 from training.data import MediaRef
 from training.problems import OnProblem
@@ -98,7 +98,7 @@ class FeatureCache(Features):
         self,
         references: Iterable[MediaRef],
         encoder: Callable[[], nn.Module],
-        workers: int = 2,
+        workers: int = WORKERS,
         *,
         on_problem: OnProblem = "error",
         batch: int = MAX_BATCH,
@@ -227,7 +227,7 @@ class FeatureCache(Features):
         self._facts.remember(intact)
         return removed
 
-    def _hash(self, paths: Sequence[Path], workers: int = 2) -> dict[Path, str]:
+    def _hash(self, paths: Sequence[Path], workers: int = WORKERS) -> dict[Path, str]:
         """Learn the content hashes of files; returns those that cannot be read, and why."""
         todo = [path for path in paths if path not in self._digests]
         known = self._facts.known(todo)

@@ -11,7 +11,9 @@ def cache(
         list[Path] | None, typer.Argument(help="Files of samples, folders of them, or a whole corpus.")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="Encode the media of PATHS with this recipe's encoders.")] = None,
-    workers: Annotated[int, typer.Option(help="Threads that read and decode media.", min=1, max=256)] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read and decode media. [default: one per core, at most 8]", min=1)
+    ] = None,
     skip: Annotated[
         bool, typer.Option("--skip", help="List unusable media instead of failing because of them.")
     ] = False,
@@ -29,6 +31,7 @@ def cache(
     """
     from model.errors import ConfigurationError, DataError
     from training.cache import inventory
+    from training.cache.fill import WORKERS
     from training.check.report import table
     from training.parts import feature_folder, fill_caches
     from training.problems import OnProblem
@@ -53,7 +56,7 @@ def cache(
             raise DataError(f"{len(problems)} files of cached features are damaged; run `quartet data cache --repair`")
     if paths and recipe is not None:
         policy: OnProblem = "skip" if skip else "error"
-        for done in fill_caches(read_recipe(recipe), paths, workers=workers, on_problem=policy):
+        for done in fill_caches(read_recipe(recipe), paths, workers=workers or WORKERS, on_problem=policy):
             counts = f"{done.media} media, {done.encoded} encoded now, {len(done.unusable)} unusable"
             typer.echo(f"{done.modality}: {counts}")
             for path, reason in done.unusable.items():
