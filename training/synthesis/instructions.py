@@ -73,8 +73,7 @@ _MOST_TURNS = 8
 def instruction(kind: str) -> str:
     """What the model is told about a kind of dialog."""
     low, high = KINDS[kind].limits.turns
-    few = {"relations": 2}.get(kind, low)  # one turn is accepted, but not what is asked for
-    return _COMMON + _TASKS[kind].format(low=few, high=min(high, _MOST_TURNS))
+    return _COMMON + _TASKS[kind].format(low=low, high=min(high, _MOST_TURNS))
 
 
 def version(kind: str) -> str:

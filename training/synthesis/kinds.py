@@ -29,7 +29,7 @@ KINDS = {
             name="relations",
             source="MMMModal (arXiv 2402.11297): what several images and sounds have to do with each other",
             several_media=True,
-            limits=Limits(turns=(1, 12)),
+            limits=Limits(turns=(2, 16)),
         ),
         Kind(
             name="merge",

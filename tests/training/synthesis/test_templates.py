@@ -184,7 +184,7 @@ def test_translation_answers_in_the_other_language(tmp_path: Path) -> None:
         each = medium(tmp_path / f"{index}.png", ("name", english))
         each.annotations.append(Annotation(kind="name", text=malay, language="ms", sample="x"))
         media.append(each)
-    found = answers(make("relations", "mixed", *media), "translate")
+    found = answers(make("relations", "mixed", *media), "translate/image")
     assert found
     for question, answer in found:
         assert answer in (("Kapal.", "Pokok.") if "Malay" in question else ("Ship.", "Tree."))

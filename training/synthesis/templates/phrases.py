@@ -30,16 +30,16 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "describe/audio": {
         "en": (
-            "What do you hear in {it}?",
-            "What can be heard in {it}?",
+            "What is {it}?",
+            "What do you hear when you listen to {it}?",
             "Describe {it}.",
-            "Tell me what you hear in {it}.",
+            "Listen to {it}. What is it?",
         ),
         "ms": (
-            "Apakah yang anda dengar dalam {it}?",
-            "Apakah yang kedengaran dalam {it}?",
+            "Apakah {it}?",
+            "Apakah yang anda dengar apabila {it} dimainkan?",
             "Huraikan {it}.",
-            "Beritahu saya apa yang anda dengar dalam {it}.",
+            "Dengarkan {it}. Apakah itu?",
         ),
     },
     "transcribe": {
@@ -155,11 +155,22 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
             "Ringkaskan apa yang telah saya berikan setakat ini mengikut urutan.",
         ),
     },
-    "translate": {
+    "translate/image": {
         "en": ("Now say in Malay what is in {it}.", "And in Malay: what is in {it}?"),
         "ms": (
             "Sekarang nyatakan dalam bahasa Inggeris apa yang ada dalam {it}.",
             "Dan dalam bahasa Inggeris: apakah yang ada dalam {it}?",
+        ),
+    },
+    "translate/audio": {
+        "en": ("Now say in Malay what {it} is.", "And in Malay: what is {it}?"),
+        "ms": ("Sekarang nyatakan dalam bahasa Inggeris apakah {it}.", "Dan dalam bahasa Inggeris: apakah {it}?"),
+    },
+    "translate/speech": {
+        "en": ("Now give what is said in {it} in Malay.", "And in Malay: what is said in {it}?"),
+        "ms": (
+            "Sekarang nyatakan dalam bahasa Inggeris apa yang disebut dalam {it}.",
+            "Dan dalam bahasa Inggeris: apakah yang disebut dalam {it}?",
         ),
     },
     "detail": {

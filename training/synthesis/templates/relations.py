@@ -17,6 +17,8 @@ from training.synthesis.templates.builder import Builder, Said
 # Words of a transcript that still name a thing, so that it can be compared with what a picture shows.
 _NAMING_WORDS = 3
 _SHARED_WORDS = 3
+# A question that was asked before is not asked again: so often another one is looked for.
+_TRIES = 20
 
 
 def relations(job: Job, rng: random.Random) -> Draft:
@@ -26,9 +28,12 @@ def relations(job: Job, rng: random.Random) -> Draft:
         builder.given += batch
         said = describe(builder, batch[0]) if len(batch) == 1 else _about_several(builder)
         if len(builder.given) > len(batch) and rng.random() < 0.5:
-            said = _about_several(builder) or said
+            said = _about_several(builder)
         builder.add(_introduced(builder, said, batch), batch)
-    for _ in range(rng.randint(1, 3)):
+    wanted = len(builder.turns) + rng.randint(1, 3)
+    for _ in range(_TRIES):
+        if len(builder.turns) == wanted:
+            break
         builder.add(_follow_up(builder))
     while missing := [name for name in job.names if name not in builder.told]:
         if not builder.add(listing(builder) if len(missing) > 1 else describe(builder, missing[0])):
@@ -109,8 +114,9 @@ def translate(builder: Builder) -> Said | None:
     if builder.job.language != MIXED:
         return None
     name = builder.rng.choice(builder.given)
-    question = builder.say("translate", it=builder.it(name))
-    return Said(question, sentence(builder.main(name, builder.other).text), "translate", (name,))
+    wanted = builder.main(name, builder.other)
+    template = f"translate/{'speech' if wanted.kind == TRANSCRIPT else builder.medium(name).modality}"
+    return Said(builder.say(template, it=builder.it(name)), sentence(wanted.text), template, (name,))
 
 
 def ask(builder: Builder) -> Said | None:
