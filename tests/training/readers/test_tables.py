@@ -248,6 +248,20 @@ def test_image_and_audio_folders(tmp_path: Path, kind: str) -> None:
     assert said(draft.turns)[1] == ("assistant", ["a thing"])
 
 
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_folders_of_classes(tmp_path: Path, kind: str) -> None:
+    """Without a table, the name of the folder is the answer, and the label of a closed set."""
+    name, data = {"image": ("a.png", picture_bytes(1)), "audio": ("a.wav", sound_bytes(1, 0.1))}[kind]
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / name).write_bytes(data)
+    drafts = read("hf", tmp_path / "data", tmp_path)
+    assert [(said(draft.turns)[1][1], draft.meta) for draft in drafts] == [
+        (["cat"], {"label": "cat"}),
+        (["dog"], {"label": "dog"}),
+    ]
+
+
 CONVERSATIONS = [
     ("conversations", [{"from": "human", "value": "<image>\nOne? <image>"}, {"from": "gpt", "value": "1"}]),
     ("messages", [{"role": "user", "content": "<image>One? <image>"}, {"role": "assistant", "content": "1"}]),
