@@ -20,7 +20,7 @@ from training.dream import dream
 from training.initialise import ConceptGroup
 from training.parts import Parts
 from training.probe import Probe, fit_probe
-from training.recipe import CONCEPTS
+from training.recipe import CONCEPTS, Concepts
 
 # The name of "none of these": media of other sources, which a group of concepts must stay silent about.
 NOTHING = "(none of these)"
@@ -44,7 +44,7 @@ def concept_groups(parts: Parts, modality: str, dreams: Sequence[Sample] = ()) -
     for index, concepts in enumerate(parts.recipe.modalities[modality].initialisation.concepts):
         where = f"modalities.{modality}.initialisation.concepts[{index}]"
         if concepts.names is None:
-            probe = fit_concepts(parts, modality, concepts.tasks, where, dreams)
+            probe = fit_concepts(parts, modality, concepts, where, dreams)
             names: list[str | None] = [None if name == NOTHING else name for name in probe.classes]
             weight, bias = probe.weight, probe.bias
         else:
@@ -69,8 +69,10 @@ def own_classes(parts: Parts, modality: str, path: Path, where: str) -> tuple[li
     return names, weight, bias
 
 
-def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str, dreams: Sequence[Sample] = ()) -> Probe:
-    """A probe over the labels of `tasks` and `NOTHING`.
+def fit_concepts(
+    parts: Parts, modality: str, concepts: Concepts, where: str, dreams: Sequence[Sample] = ()
+) -> Probe:
+    """A probe over the labels of the group's tasks and, if it may be silent, `NOTHING`.
 
     Raises:
         DataError: no labelled media.
@@ -78,6 +80,7 @@ def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str, drea
     labels: dict[MediaRef, str] = {}
     # Photographs of the encoder's own classes are none of what a corpus labels, and the corpus has few photographs.
     others = {reference for sample in dreams for reference in sample.media if reference.modality == modality}
+    tasks = concepts.tasks
     sources = {task.split("/")[0] for task in tasks}
     for sample in parts.single(modality):
         if "label" not in sample.meta:
@@ -89,7 +92,7 @@ def fit_concepts(parts: Parts, modality: str, tasks: list[str], where: str, drea
             others.add(sample.media[0])
     if not labels:
         raise DataError(f"{where}.tasks: no sample of {', '.join(tasks)} has one {modality} and a label")
-    silent = sorted(others - set(labels), key=_place)
+    silent = sorted(others - set(labels), key=_place) if concepts.silent else []
     silent = random.Random(parts.recipe.seed).sample(silent, min(len(silent), len(labels) // 2))
     labels |= dict.fromkeys(silent, NOTHING)
     return fit_probe(parts.caches[modality].stack(list(labels))[:, 0], list(labels.values()))

@@ -35,6 +35,8 @@ class Concepts:
     """First soft token the name is written to."""
     sharpness: float = 1.0
     """Factor on the scores: above 1 the most probable concept speaks louder than the encoder's own confidence."""
+    silent: bool = True
+    """With `tasks`: whether the group says nothing about media of other sources; if not, it always names one."""
     per_class: int = 0
     """With `names`: synthetic feature vectors per class to train on."""
 

@@ -78,6 +78,11 @@ def test_a_group_is_silent_about_synthetic_media(samples: dict[str, list[Sample]
     assert group.names[int(scores.argmax())] is None
 
 
+def test_a_group_that_may_not_be_silent_names_only_its_own(samples: dict[str, list[Sample]]) -> None:
+    (group,) = concept_groups(parts(samples, Concepts(tasks=["scenes/colour"], silent=False)), "image")
+    assert group.names == ["blue", "red"]
+
+
 def test_sharpness_multiplies_the_scores(samples: dict[str, list[Sample]]) -> None:
     plain, sharp = (Concepts(tasks=["scenes/colour"], sharpness=value) for value in (1.0, 2.0))
     first, second = concept_groups(parts(samples, plain, sharp), "image")
