@@ -1,8 +1,8 @@
 """Makes a source of dialogs: plans the jobs, has a generator write those not yet written, filters, writes the samples.
 
-    <output>/train.jsonl      the samples, in the order of the plan; written whole at the end
-    <output>/journal.jsonl    the outcome of every job, appended one by one: what a killed run leaves to the next
-    <output>/synthesis.json   counts of what was kept and dropped, and the arguments
+    <output>/train.jsonl        the samples, in the order of the plan; written whole at the end
+    <output>/synthesis.journal  the outcome of every job, appended one by one: what a killed run leaves to the next
+    <output>/synthesis.json     counts of what was kept and dropped, and the arguments
 
 With templates the same inputs and seed give the same bytes. With a language model what was written once is kept, so a
 run that is continued ends with the set that it would have ended with.
@@ -92,7 +92,7 @@ def synthesise(
         raise DataError(f"{target}: is an input; give another --output")
     pool = gather(files, rules)
     planned = plan(pool, request, generator.usable, generator.version)
-    with Journal(output / "journal.jsonl") as journal:
+    with Journal(output / "synthesis.journal") as journal:
         reused = sum(job.id in journal.outcomes for job in planned.jobs)
         pending = [job for job in planned.jobs if job.id not in journal.outcomes]
         asyncio.run(_write_all(pending, generator, journal, concurrency, progress))

@@ -53,6 +53,7 @@ def test_the_trainer_reads_it_as_it_is(toys: Path, tmp_path: Path) -> None:
     report = offline(toys, output)
     samples = read_samples(output / "train.jsonl")
     assert len(samples) == report.kept >= 20
+    assert list(output.glob("*.jsonl")) == [output / "train.jsonl"], "nothing else in the folder looks like samples"
     known = {medium.reference.path for medium in gather([toys / "train.jsonl"]).media}
     for sample, line in zip(samples, lines(output), strict=True):
         assert {ref.path for ref in sample.media} <= known
@@ -113,12 +114,12 @@ def test_any_beginning_of_a_journal_ends_the_same(toys: Path, tmp_path: Path, sh
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     if not (whole / "train.jsonl").is_file():
         offline(toys, whole)
-    journal = (whole / "journal.jsonl").read_bytes()
+    journal = (whole / "synthesis.journal").read_bytes()
     cut.mkdir(exist_ok=True)
-    (cut / "journal.jsonl").write_bytes(journal[: int(share * len(journal))])
+    (cut / "synthesis.journal").write_bytes(journal[: int(share * len(journal))])
     offline(toys, cut)
     assert (cut / "train.jsonl").read_bytes() == (whole / "train.jsonl").read_bytes()
-    assert sorted((cut / "journal.jsonl").read_bytes().splitlines()) == sorted(journal.splitlines())
+    assert sorted((cut / "synthesis.journal").read_bytes().splitlines()) == sorted(journal.splitlines())
 
 
 def test_kill_minus_nine(toys: Path, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_kill_minus_nine(toys: Path, tmp_path: Path) -> None:
         online(toys, tmp_path / "whole", server)
         asked = len(server.requests)
     with FakeEndpoint(delay=0.05) as server:
-        journal = tmp_path / "killed/journal.jsonl"
+        journal = tmp_path / "killed/synthesis.journal"
         for enough in (3, 8):
             fork = multiprocessing.get_context("fork")
             child = fork.Process(target=online, args=(toys, tmp_path / "killed", server))
@@ -264,7 +265,7 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(toys: Path, tmp_path
         with pytest.raises(EndpointError, match="HTTP 401: key expired"):
             online(toys, tmp_path / "new", server, concurrency=1)
         assert len(server.requests) == 6
-    assert len((tmp_path / "new/journal.jsonl").read_text().splitlines()) == 5
+    assert len((tmp_path / "new/synthesis.journal").read_text().splitlines()) == 5
     assert not (tmp_path / "new/train.jsonl").exists()
 
 
