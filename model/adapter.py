@@ -35,7 +35,9 @@ class AdapterConfig:
     """A LoRA adapter to train (Hu et al. 2021): W x + alpha / rank * B A x in the targeted linear layers."""
 
     rank: int = 8
+    """Of the update: columns of A, rows of B."""
     alpha: float = 16.0
+    """Scales the update, divided by the rank."""
     dropout: float = 0.0
     """Of the adapter's input, while training; S3 uses 0.05."""
     targets: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])

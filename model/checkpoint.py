@@ -4,6 +4,7 @@
     provenance.json           for the language model and each encoder: source and sha256; how it was trained
     projectors.safetensors    `<modality>.<parameter>`, what was trained
     adapter/                  optional LoRA adapter of the language model, in PEFT's format; see `model.adapter`
+    llm/, encoders/           only where their own weights were trained; see `model.carried`
 
 Opening checks that the parts fit each other on paper (shapes), loading that they are the very weights recorded
 (sha256). `model.assembly` turns a checkpoint into a directory that vLLM serves.
@@ -166,9 +167,12 @@ class Checkpoint:
         """
         part = self.provenance.encoders[modality]
         spec = self.config.modality_specs[modality]
-        state = {name: t.float() for name, t in spec.encoder.convert(load_state(self._fetch(part))).items()}
         with torch.device("meta"):
             expected = spec.encoder.build().state_dict()
+        found = load_state(self._fetch(part))
+        # One that was trained is under the module's own names already.
+        found = found if set(found) == set(expected) else spec.encoder.convert(found)
+        state = {name: t.float() for name, t in found.items()}
         compare(state, expected, f"encoder of modality {modality} ({part.source})")
         return state
 

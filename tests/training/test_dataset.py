@@ -18,7 +18,8 @@ from model.prompt import IGNORE, Prompt
 from tests.training.parts import audio, image, sample, text
 from training.cache import FeatureCache
 from training.data import MediaRef, Sample
-from training.dataset import Collator, LengthBatches, Row, bucket, encode_row, fill_rows
+from training.dataset import Collator, Conversations, Row, encode_row, fill_rows
+from training.problems import Kind, ProblemLog
 
 ROWS = 200
 
@@ -84,7 +85,8 @@ def answers(row: Row, prompt: Prompt) -> list[str]:
 def test_every_sample_is_in_exactly_one_row_that_is_not_too_long(
     samples: list[Sample], prompt: Prompt, turns: int, max_length: int
 ) -> None:
-    rows = fill_rows(samples, prompt, turns=turns, max_length=max_length, seed=3)
+    rows = list(fill_rows(samples, prompt, turns=turns, max_length=max_length, seed=3))
+    assert sum(row.samples for row in rows) == len(samples)
     assert sorted(name for row in rows for name in answers(row, prompt)) == sorted(s.answer for s in samples)
     assert sorted(str(m) for row in rows for m in row.media) == sorted(str(m) for s in samples for m in s.media)
     assert max(len(row.input_ids) for row in rows) <= max_length
@@ -102,13 +104,13 @@ def test_media_of_a_row_are_those_of_its_placeholders_in_order(samples: list[Sam
 
 
 def test_rows_depend_on_the_seed_alone(samples: list[Sample], prompt: Prompt) -> None:
-    first, same, other = (fill_rows(samples, prompt, turns=3, max_length=200, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (list(fill_rows(samples, prompt, turns=3, max_length=200, seed=seed)) for seed in (1, 1, 2))
     assert first == same != other
 
 
 def test_a_system_message_speaks_for_its_own_sample_only(make: Callable[..., Sample], prompt: Prompt) -> None:
     mixed = [make(n, [("image", n)], system=n % 2 == 0) for n in range(20)]
-    rows = fill_rows(mixed, prompt, turns=4, max_length=256, seed=0)
+    rows = list(fill_rows(mixed, prompt, turns=4, max_length=256, seed=0))
     begins = prompt.tokenizer("<|im_start|>system", add_special_tokens=False)["input_ids"]
     for row in rows:
         systems = sum(row.input_ids[i : i + len(begins)] == begins for i in range(len(row.input_ids)))
@@ -119,7 +121,25 @@ def test_a_system_message_speaks_for_its_own_sample_only(make: Callable[..., Sam
 @pytest.mark.parametrize("turns", [1, 4])
 def test_a_sample_that_is_too_long_is_named(make: Callable[..., Sample], prompt: Prompt, turns: int) -> None:
     with pytest.raises(DataError, match=r"sample s/1: \d+ tokens, at most 64 fit; raise max_length"):
-        fill_rows([make(0, []), make(1, [], words=40)], prompt, turns=turns, max_length=64, seed=0)
+        list(fill_rows([make(0, []), make(1, [], words=40)], prompt, turns=turns, max_length=64, seed=0))
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_a_sample_that_is_too_long_is_left_out_and_counted_if_the_source_says_so(
+    make: Callable[..., Sample], prompt: Prompt, turns: int
+) -> None:
+    problems = ProblemLog()
+    given = [make(0, []), make(1, [], words=40), make(2, [])]
+    rows = fill_rows(given, prompt, turns=turns, max_length=64, seed=0, on_problem="skip", problems=problems)
+    assert sorted(name for row in rows for name in answers(row, prompt)) == ["n0", "n2"]
+    assert problems.kinds == {Kind.TOO_LONG: 1}
+
+
+def test_conversations_hold_rows_as_they_were(samples: list[Sample], prompt: Prompt) -> None:
+    rows = list(fill_rows(samples, prompt, turns=3, max_length=200, seed=0))
+    data = Conversations(iter(rows))
+    assert [data[index] for index in range(len(data))] == rows
+    assert data.lengths == [len(row.input_ids) for row in rows]
 
 
 def test_a_conversation_that_cannot_be_trained_on_is_named(make: Callable[..., Sample], prompt: Prompt) -> None:
@@ -129,35 +149,7 @@ def test_a_conversation_that_cannot_be_trained_on_is_named(make: Callable[..., S
 
 
 def test_no_samples_give_no_rows(prompt: Prompt) -> None:
-    assert fill_rows([], prompt, turns=3, max_length=64, seed=0) == []
-
-
-def row(length: int) -> Row:
-    return Row([0] * length, [0] * length, [])
-
-
-@given(
-    lengths=st.lists(st.integers(1, 64), min_size=1, max_size=40),
-    tokens=st.integers(1, 300),
-    seed=st.integers(0, 3),
-)
-def test_batches_cover_everything_with_one_shape_per_length(lengths: list[int], tokens: int, seed: int) -> None:
-    rows = [row(length) for length in lengths]
-    sampler = LengthBatches(rows, [64, 16], tokens, seed)
-    batches = list(sampler)
-    assert {index for batch in batches for index in batch} == set(range(len(rows)))
-    assert len(batches) == len(sampler)
-    padded = [{bucket(lengths[index], [16, 64]) for index in batch} for batch in batches]
-    assert all(len(found) == 1 for found in padded), "rows of a batch are padded to the same length"
-    assert all(len(batch) == max(1, tokens // length) for batch, (length,) in zip(batches, padded, strict=True))
-    repeated = sum(map(len, batches)) - len(rows)
-    assert repeated < sum(max(1, tokens // length) for length in (16, 64))
-    assert batches == list(LengthBatches(rows, [16, 64], tokens, seed)), "the same at every start, so a run can resume"
-
-
-def test_a_row_that_fits_no_batch_is_refused() -> None:
-    with pytest.raises(DataError, match=r"a conversation of 65 tokens is longer than the longest batch \(64\)"):
-        LengthBatches([row(65)], [16, 64], 128, 0)
+    assert list(fill_rows([], prompt, turns=3, max_length=64, seed=0)) == []
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

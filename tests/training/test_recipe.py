@@ -77,7 +77,7 @@ IMAGE, STAGE = "modalities/image", "stages/0"
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("epochs", 3, "unknown key 'epochs'; known keys are compile, dtype, llm"),
+        ("epochs", 3, "unknown key 'epochs'; known keys are adapter, compile, dtype, llm"),
         ("llm", "smollm", "llm: expected a mapping, got str"),
         ("llm/revision", "main", "llm: unknown key 'revision'; known keys are sha256, source"),
         ("llm", {"source": "file:llm"}, "llm: missing key 'sha256'"),
@@ -112,14 +112,44 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         (f"{STAGE}/name", "a/b", r"stages\[0\]\.name: 'a/b' names a folder"),
         (f"{STAGE}/optimizer", "sgd", r"stages\[0\]: unknown key 'optimizer'"),
         (f"{STAGE}/learning_rates", {}, r"stages\[0\]\.data, learning_rates: a stage needs both"),
-        (f"{STAGE}/learning_rates", {"*": "1e-3"}, r"stages\[0\]\.learning_rates: expected dict.*, got"),
+        (f"{STAGE}/learning_rates", {"*": "fast"}, r"stages\[0\]\.learning_rates: expected dict.*, got"),
         (f"{STAGE}/learning_rates", {"*": -1.0}, r"stages\[0\]\.learning_rates\.\*: -1\.0 is outside 0\.0\.\."),
         (f"{STAGE}/max_length", 8, r"stages\[0\]\.max_length: 8 is outside 16\.\."),
         (f"{STAGE}/batch_tokens", 100, r"stages\[0\]\.batch_tokens: 100 is outside 128\.\."),
         (f"{STAGE}/warmup", 0.9, r"stages\[0\]\.warmup: 0\.9 is outside 0\.0\.\.0\.5"),
         (f"{STAGE}/data", [], r"stages\[0\]\.data, learning_rates: a stage needs both"),
         (f"{STAGE}/data/1", "tones", r"stages\[0\]\.data\[1\]: expected a mapping, got str"),
-        (f"{STAGE}/data/1/weight", 2, r"stages\[0\]\.data\[1\]: unknown key 'weight'; known keys are passes"),
+        (f"{STAGE}/data/1/share", 2, r"stages\[0\]\.data\[1\]: unknown key 'share'; known keys are on_problem, passes"),
+        (f"{STAGE}/data/1/weight", 2, r"stages\[0\]\.data\[1\]\.weight: goes instead of passes; give one of them"),
+        (
+            f"{STAGE}/data/1",
+            {"source": "t", "weight": 0},
+            r"data\[1\]\.weight: 0 takes no sample of t; give a number abov",
+        ),
+        (f"{STAGE}/data/1", {"source": "t", "weight": -2.0}, r"data\[1\]\.weight: -2\.0 takes no sample of t"),
+        (f"{STAGE}/data/1", {"source": "t", "weight": float("nan")}, r"data\[1\]\.weight: nan takes no sample of t"),
+        (f"{STAGE}/data/1", {"source": "t", "weight": 2}, r"stages\[0\]\.data: scenes has no weight, others have"),
+        (f"{STAGE}/data/1/on_problem", "ignore", r"data\[1\]\.on_problem: expected .*, got 'ignore'"),
+        (f"{STAGE}/samples", 9, r"stages\[0\]\.samples: goes with weights"),
+        (f"{STAGE}/epochs", 0, r"stages\[0\]\.epochs: 0 is outside"),
+        (f"{STAGE}/steps", 0, r"stages\[0\]\.steps: 0 is outside"),
+        (f"{STAGE}/batch_rows", 4, r"stages\[0\]\.batch_rows: goes instead of batch_tokens"),
+        (f"{STAGE}/accumulation", 0, r"stages\[0\]\.accumulation: 0 is outside"),
+        (f"{STAGE}/schedule", "step", r"stages\[0\]\.schedule: 'step' is not one of constant, cosine, linear"),
+        (f"{STAGE}/betas", [0.9], r"stages\[0\]\.betas: expected two numbers"),
+        (f"{STAGE}/betas", [0.9, 1.0], r"stages\[0\]\.betas: 1\.0 is outside"),
+        (f"{STAGE}/max_norm", 0, r"stages\[0\]\.max_norm: 0 is outside"),
+        (f"{STAGE}/save_steps", 0, r"stages\[0\]\.save_steps: 0 is outside"),
+        (f"{STAGE}/keep", 0, r"stages\[0\]\.keep: 0 is outside"),
+        (f"{STAGE}/learning_rates", {"projectors": 0.0}, r"stages\[0\]\.data, learning_rates: a stage needs both"),
+        (f"{STAGE}/validation", {}, r"stages\[0\]\.validation\.share, sources: a validation needs one of them"),
+        (f"{STAGE}/validation", {"share": 0.9}, r"stages\[0\]\.validation\.share: 0\.9 is outside 0\.0\.\.0\.5"),
+        (f"{STAGE}/validation", {"share": 0.1, "metric": "bleu"}, r"validation\.metric: 'bleu' is not one of accuracy"),
+        (f"{STAGE}/validation", {"share": 0.1, "patience": 0}, r"validation\.patience: 0 is outside"),
+        (f"{STAGE}/validation", {"shares": 0.1}, r"stages\[0\]\.validation: unknown key 'shares'"),
+        ("parallel", {"type": "zero"}, r"parallel\.type: 'zero' is not one of deepspeed, fsdp"),
+        ("parallel", {"type": "deepspeed", "wrap": ["Layer"]}, r"parallel\.wrap: goes with type fsdp"),
+        ("parallel", {"type": "fsdp", "stage": 3}, r"parallel: unknown key 'stage'"),
         (f"{STAGE}/data/1/passes", 0, r"stages\[0\]\.data\[1\]\.passes: 0 is outside"),
         (f"{STAGE}/data/1/source", "scenes", r"stages\[0\]\.data: a source stands there twice: scenes, scenes"),
         (f"{STAGE}/data/1/source", "concepts", "source concepts needs a group of concepts with per_class"),
@@ -130,6 +160,40 @@ def test_what_is_wrong_is_named_by_file_and_key(
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"^mine\.yaml(: |\.).*{message}"):
         read_recipe(write(place, value))
+
+
+def test_a_rate_may_be_written_as_people_write_it(write: Callable[..., Path]) -> None:
+    path = write(f"{STAGE}/learning_rates", {"projectors": "RATE"})
+    path.write_text(path.read_text().replace("RATE", "1e-3"))
+    assert read_recipe(path).stages[0].learning_rates == {"projectors": 0.001}
+
+
+def test_a_key_that_stands_there_twice_is_refused(write: Callable[..., Path]) -> None:
+    path = write()
+    path.write_text(path.read_text() + "seed: 1\n")
+    with pytest.raises(ConfigurationError, match=r"mine\.yaml: not valid YAML \(key 'seed' stands there twice"):
+        read_recipe(path)
+
+
+def test_a_source_has_one_policy_and_an_adapter_for_media_needs_a_frozen_model(
+    write: Callable[..., Path], values: dict[str, Any]
+) -> None:
+    second = {**deepcopy(values["stages"][0]), "name": "tune"}
+    second["data"][0]["on_problem"] = "skip"
+    with pytest.raises(ConfigurationError, match="source scenes has two on_problem policies"):
+        read_recipe(write("stages", [*values["stages"], second]))
+    values["adapter"] = {"scope": "media"}
+    with pytest.raises(ConfigurationError, match=r"adapter\.scope: media leaves text-only answers as they are, but a"):
+        read_recipe(
+            write_recipe(write(), {**values, "stages": [{**values["stages"][0], "learning_rates": {"llm": 1}}]})
+        )
+
+
+def test_what_a_recipe_trains_is_known_from_its_rates(write: Callable[..., Path]) -> None:
+    frozen = read_recipe(write())
+    assert (frozen.trains_llm, frozen.trained_encoders) == (False, [])
+    trained = read_recipe(write(f"{STAGE}/learning_rates", {"projectors": 1e-3, "llm": 1e-5, "encoders.image": 1e-6}))
+    assert (trained.trains_llm, trained.trained_encoders) == (True, ["image"])
 
 
 def test_two_stages_must_not_share_a_name(write: Callable[..., Path], values: dict[str, Any]) -> None:

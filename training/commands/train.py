@@ -8,18 +8,29 @@ import typer
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one, such as demo.")],
-    corpus: Annotated[Path, typer.Option(help="Folder written by `quartet data build`.")],
-    output: Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the loss curve.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last saved step.")] = False,
+    corpus: Annotated[
+        Path, typer.Option(help="Folder with SOURCE/train.jsonl, as `quartet data build` and `convert` write it.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint, the report, the log and saved steps.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last saved step, to the same result.")
+    ] = False,
 ) -> None:
-    """Train the projectors of a recipe.
+    """Train what the stages of a recipe name: projectors, a LoRA adapter, the language model, encoders.
 
-    The checkpoint that is written can be served, packed and scored as it is.
+    The checkpoint that is written can be served, packed and scored as it is. Ctrl-C and SIGTERM save the current step
+    and end with status 130 and 143; --resume goes on from there.
     """
     from training.recipe import read_recipe
     from training.run import run
+    from training.signals import Interrupted
 
     # Names only: where they lay on this machine means nothing to who reads the checkpoint.
     command = f"quartet train {recipe.name} --corpus {corpus.name} --output {output.name}"
-    checkpoint = run(read_recipe(recipe), corpus, output, resume=resume, command=command)
+    try:
+        checkpoint = run(read_recipe(recipe), corpus, output, resume=resume, command=command)
+    except Interrupted as interrupted:
+        saved = "the step is saved" if interrupted.saved else "stopped between two saved steps"
+        typer.echo(f"{interrupted}: {saved}; continue with --resume", err=True)
+        raise typer.Exit(interrupted.status) from None
     typer.echo(f"checkpoint written to {checkpoint.directory}")
