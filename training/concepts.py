@@ -69,9 +69,7 @@ def own_classes(parts: Parts, modality: str, path: Path, where: str) -> tuple[li
     return names, weight, bias
 
 
-def fit_concepts(
-    parts: Parts, modality: str, concepts: Concepts, where: str, dreams: Sequence[Sample] = ()
-) -> Probe:
+def fit_concepts(parts: Parts, modality: str, concepts: Concepts, where: str, dreams: Sequence[Sample] = ()) -> Probe:
     """A probe over the labels of the group's tasks and, if it may be silent, `NOTHING`.
 
     Raises:
