@@ -20,6 +20,7 @@ from training.recipe import read_recipe
 from training.run import run
 
 pytestmark = pytest.mark.usefixtures("own_cache")
+SOURCES = ("scenes", "tones", "dialogs")
 CHAT = [{"role": "user", "content": "Which colour?"}]
 
 
@@ -29,7 +30,7 @@ def trained(parts: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
     def build(stages: list[dict[str, Any]], **fields: Any) -> tuple[Checkpoint, QuartetForConditionalGeneration]:
         values = {**recipe_values(parts), **fields}
-        base = {"max_length": 128, "batch_tokens": 256, "steps": 6, "data": [{"source": "dialogs"}]}
+        base = {"max_length": 128, "batch_tokens": 256, "steps": 6, "data": [{"source": name} for name in SOURCES]}
         values["stages"] = [{**base, **stage} for stage in stages]
         models: list[QuartetForConditionalGeneration] = []
         original = run_module.build_model
@@ -65,7 +66,9 @@ def test_two_stages_align_the_projectors_and_then_tune_an_adapter_with_them(trai
         for name, tensor in load_file(checkpoint.adapter / "adapter_model.safetensors").items()
         if "lora_B" in name
     )
-    assert checkpoint.provenance.training["samples"] == {"align/dialogs": 8, "joint/dialogs": 8}
+    counts = {"scenes": 24, "tones": 16, "dialogs": 8}
+    expected = {f"{stage}/{source}": counts[source] for stage in ("align", "joint") for source in SOURCES}
+    assert checkpoint.provenance.training["samples"] == expected
     assert "base" not in checkpoint.provenance.training
     torch.testing.assert_close(logits(checkpoint.load(), checkpoint), logits(model, checkpoint), atol=2e-2, rtol=0)
     check_packed(assemble(checkpoint.directory))

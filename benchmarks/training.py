@@ -1,0 +1,250 @@
+"""Samples per second of a recipe's training beside a plain loop, and what encoders cost it.
+
+    quartet data build corpus
+    python benchmarks/training.py demo corpus
+
+Three loops take turns, so that whatever else the machine does hits all of them alike; ratios are medians over rounds.
+
+quartet    cached features, samples joined into conversations, batches of one length, logits where an answer is
+plain      transformers as it comes: every sample a row, media decoded and encoded in the step, batches in random order
+           padded to their longest row, logits of every position; the same weights, precision, optimizer and, on
+           average, as many samples per batch
+text       quartet's own batches with words in the place of media, no features and no projectors: what a run would cost
+           without eyes and ears. The ratio is the price of media once they are cached, that is, from the second epoch
+
+Compilation, the first encoding of the media and one warm-up round are not counted; all three run the same number of
+batches. On an accelerator the model FLOP utilisation of quartet's loop is printed too (Chowdhery et al. 2022, appendix
+B): 6 FLOP per parameter and token where a weight is trained, 4 where gradients only pass through it.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.encoders import encode, load_state
+from model.prompt import IGNORE
+from model.reference import QuartetForConditionalGeneration
+from training.batches import LengthBatches
+from training.cache.features import prepare_medium
+from training.data import Sample
+from training.dataset import Row, encode_row
+from training.mixture import mix
+from training.parts import build_encoder
+from training.problems import ProblemLog
+from training.recipe import CONCEPTS, read_recipe
+from training.run import Built, Prepared, build, prepare_stages
+from training.selection import parameter_groups
+from training.weights import recorded
+
+# Dense bfloat16 peak, TFLOP/s, from the makers' data sheets.
+PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0}
+Step = Callable[[], tuple[int, int]]
+
+
+@dataclass
+class Loop:
+    """One of the three: each call trains one batch and gives its samples and tokens."""
+
+    name: str
+    step: Step
+    seconds: float = 0.0
+    samples: int = 0
+    tokens: int = 0
+
+    def run(self, steps: int) -> float:
+        """Seconds that `steps` batches take."""
+        begun = time.perf_counter()
+        for _ in range(steps):
+            samples, tokens = self.step()
+            self.samples += samples
+            self.tokens += tokens
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun
+        self.seconds += seconds
+        return seconds
+
+    def forget(self) -> None:
+        """After the warm-up."""
+        self.seconds, self.samples, self.tokens = 0.0, 0, 0
+
+
+def quartet(built: Built, prepared: Prepared, batches: LengthBatches, optimizer: torch.optim.Optimizer) -> Step:
+    """A batch of ours."""
+    plan = endless(batches.plan)
+
+    def step() -> tuple[int, int]:
+        batch = next(plan)
+        inputs = prepared.collator([prepared.data[index] for index in batch.rows])
+        inputs = {
+            name: value.to(built.model.device) if isinstance(value, Tensor) else value for name, value in inputs.items()
+        }
+        update(built.model, built.model(**inputs).loss, optimizer)
+        return batch.samples, batch.tokens
+
+    return step
+
+
+def text(built: Built, prepared: Prepared, batches: LengthBatches, optimizer: torch.optim.Optimizer) -> Step:
+    """The same batches without media."""
+    plan, model = endless(batches.plan), built.model
+    media = torch.tensor(list(built.config.media_token_ids.values()))
+    word = prepared.data[0].input_ids[-1]
+
+    def embed(input_ids: Tensor, features: object) -> Tensor:
+        # As projected media do, they want a gradient, so the backward pass goes as far.
+        return model.get_input_embeddings()(input_ids).requires_grad_()  # type: ignore[no-any-return]
+
+    def step() -> tuple[int, int]:
+        batch = next(plan)
+        rows = [prepared.data[index] for index in batch.rows]
+        inputs = prepared.collator([Row(row.input_ids, row.labels, []) for row in rows])
+        ids = inputs["input_ids"]
+        ids[torch.isin(ids, media)] = word
+        model.embed = embed  # type: ignore[method-assign]
+        try:
+            loss = model(ids.to(model.device), labels=inputs["labels"].to(model.device)).loss
+        finally:
+            del model.embed
+        update(model, loss, optimizer)
+        return batch.samples, batch.tokens
+
+    return step
+
+
+def plain(built: Built, samples: Sequence[Sample], size: int, optimizer: torch.optim.Optimizer) -> Step:
+    """What one would write without Quartet."""
+    model, parts = built.model, built.parts
+    encoders: dict[str, nn.Module] = {}
+    for name, cache in parts.caches.items():
+        encoders[name] = build_encoder(cache.config, cache.config.convert(load_state(parts.weights[name])))
+    shuffled = endless(random.Random(0).sample(list(samples), len(samples)))
+    pad = int(built.prompt.tokenizer.pad_token_id or 0)
+
+    def step() -> tuple[int, int]:
+        chosen = [next(shuffled) for _ in range(size)]
+        rows = [encode_row(built.prompt, sample) for sample in chosen]
+        length = max(len(row.input_ids) for row in rows)
+        ids = torch.tensor([row.input_ids + [pad] * (length - len(row.input_ids)) for row in rows])
+        labels = torch.tensor([row.labels + [IGNORE] * (length - len(row.labels)) for row in rows])
+        features: dict[str, Tensor] = {}
+        for name, encoder in encoders.items():
+            media = [medium for row in rows for medium in row.media if medium.modality == name]
+            if media:
+                with torch.no_grad():
+                    inputs = [prepare_medium(parts.caches[name].config, medium.path) for medium in media]
+                    features[name] = torch.stack(encode(encoder, inputs, len(inputs)))
+        embeddings = model.embed(ids.to(model.device), features)
+        with eager(model):
+            output = model.language_model(inputs_embeds=embeddings, labels=labels.to(model.device), use_cache=False)
+            update(model, output.loss, optimizer)
+        return size, sum(len(row.input_ids) for row in rows)
+
+    return step
+
+
+@contextmanager
+def eager(model: QuartetForConditionalGeneration) -> Iterator[None]:
+    """Compile nothing, and choose the attention as transformers does by default."""
+    before = model.language_model.config._attn_implementation
+    model.language_model.set_attn_implementation("sdpa")
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        model.language_model.set_attn_implementation(before)
+
+
+def update(model: QuartetForConditionalGeneration, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Backward pass and optimizer step."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def endless(items: Sequence[Any]) -> Iterator[Any]:
+    """Over and over."""
+    while True:
+        yield from items
+
+
+def flop_per_token(model: QuartetForConditionalGeneration) -> float:
+    """Of forward and backward pass, without attention; an upper bound of neither, as in the source."""
+    table = model.get_input_embeddings().weight.numel()
+    weights = [p for name, p in model.language_model.named_parameters()]
+    return sum((6 if p.requires_grad else 4) * p.numel() for p in weights) - 4.0 * table
+
+
+def main() -> None:
+    """Print the three speeds and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="a recipe file or the name of a shipped one")
+    parser.add_argument("corpus", type=Path, help="folder of its sources")
+    parser.add_argument("--stage", type=int, default=-1, help="which stage of the recipe, by default the last")
+    parser.add_argument("--rounds", type=int, default=5, help="times the loops take turns")
+    parser.add_argument("--steps", type=int, default=6, help="batches of each loop in a round")
+    parser.add_argument("--peak", type=float, help="the accelerator's dense peak in the recipe's dtype, TFLOP/s")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = recorded(read_recipe(options.recipe), Path(folder))
+        problems = ProblemLog()
+        built = build(recipe, options.corpus, Path(folder), problems)
+        prepared = prepare_stages(built, options.corpus, problems)[options.stage]
+        model, stage = built.model, prepared.stage
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), stage.learning_rates))
+        model.eval()
+        batches = LengthBatches(prepared.data, prepared.collator.lengths, stage, recipe.seed)
+        size = round(statistics.mean(batch.samples for batch in batches.plan))
+        # Synthetic features have no file that could be encoded on line.
+        real = [
+            s
+            for source, members in mix(stage, built.samples, recipe.seed).items()
+            if source != CONCEPTS
+            for s in members
+        ]
+        loops = [
+            Loop("quartet", quartet(built, prepared, batches, optimizer)),
+            Loop("plain", plain(built, real, size, optimizer)),
+            Loop("text", text(built, prepared, batches, optimizer)),
+        ]
+        # Every shape once, so that nothing is compiled while it is timed.
+        lengths = [batch.length for batch in batches.plan]
+        loops[0].run(max(lengths.index(length) for length in set(lengths)) + 1)
+        for loop in loops:
+            loop.run(options.steps)
+            loop.forget()
+        rounds = [[loop.run(options.steps) / options.steps for loop in loops] for _ in range(options.rounds)]
+    ours, theirs = loops[:2]
+    print(f"padding {100 * batches.padding:.1f} %, {size} samples a batch, {options.rounds} rounds of {options.steps}")
+    for loop in loops:
+        print(f"{loop.name:8} {loop.samples / loop.seconds:8.1f} samples/s {loop.tokens / loop.seconds:9.0f} tokens/s")
+    speeds = ours.samples / ours.seconds / (theirs.samples / theirs.seconds)
+    print(f"quartet / plain: {speeds:.2f} times the samples per second")
+    price = statistics.median(a / c for a, _, c in rounds)
+    print(f"quartet / text: {price:.3f} times the wall time per batch, median of rounds")
+    peak = options.peak or next((PEAKS[name] for name in PEAKS if cuda_name().endswith(name)), None)
+    if torch.cuda.is_available() and peak is not None:
+        share = flop_per_token(model) * ours.tokens / ours.seconds / (peak * 1e12)
+        print(f"model FLOP utilisation of quartet: {100 * share:.1f} % of {peak:.0f} TFLOP/s")
+
+
+def cuda_name() -> str:
+    """Of the accelerator; empty without one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+if __name__ == "__main__":
+    main()
