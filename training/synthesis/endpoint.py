@@ -19,7 +19,6 @@ from training.synthesis import instructions
 from training.synthesis.annotations import NAME, Medium
 from training.synthesis.dialog import Draft, MalformedError, parse, schema
 from training.synthesis.jobs import Job, digest
-from training.synthesis.languages import LANGUAGES, MIXED
 
 STRUCTURES = ("json_schema", "json_object", "none")
 # Local servers want some key, whatever it is, and the client sends none without.
@@ -125,7 +124,7 @@ class Endpoint:
             return len({each.kind for each in medium.annotations}) > 1
         if kind in ("description", "reasoning"):
             return any(each.kind != NAME for each in medium.annotations)
-        return bool(medium.annotations) and language in (*LANGUAGES, MIXED)
+        return bool(medium.annotations)
 
     async def draft(self, job: Job, attempt: int) -> Draft:
         """Ask for the dialog of a job.
