@@ -13,14 +13,13 @@ import pytest
 import yaml
 
 from model.encoders import encoder_config
-from model.media import DEFAULT_LIMITS, IMAGE_FORMATS, SOUND_FORMATS, decode_audio, decode_image
+from model.media import DEFAULT_LIMITS, IMAGE_FORMATS, SOUND_FORMATS
 from server.middleware.routes import ROUTES
 from server.settings import ServerSettings
 from tests.docs.markdown import ROOT, Block, blocks, prose
 from tests.docs.workshop import Workshop, workshop
 from tests.support.reference import audio, image, text, user
 from tests.support.serving import ServerProcess
-from training.data import read_samples
 from training.recipe import RECIPES, parse_recipe, read_recipe
 
 README = "README.md"
@@ -31,7 +30,7 @@ def rule_of(block: Block) -> str | None:
     """Which of the tests below runs a block."""
     if block.language == "sh":
         return {frozenset({"make"}): "make", frozenset({"quartet"}): "quartet"}.get(frozenset(block.programs), "shell")
-    return {"python": "python", "yaml": "recipe", "json": "sample", "text": "layout"}.get(block.language)
+    return {"python": "python", "yaml": "recipe", "text": "layout"}.get(block.language)
 
 
 def of(rule: str) -> list[Block]:
@@ -41,7 +40,7 @@ def of(rule: str) -> list[Block]:
 def test_every_block_is_run() -> None:
     assert [str(block) for block in blocks(README) if rule_of(block) is None] == []
     assert {rule_of(block) for block in blocks(README)} == {
-        "make", "quartet", "shell", "python", "recipe", "sample", "layout",
+        "make", "quartet", "shell", "python", "recipe", "layout",
     }  # fmt: skip
 
 
@@ -70,13 +69,14 @@ def test_quartet_commands(block: Block, place: Workshop) -> None:
     commands = of("quartet")
     shown = place.run(commands[: commands.index(block) + 1])
     for words in block.commands:
-        if words[1] == "fetch":
-            assert yaml.safe_load(Path("my-llm.yaml").read_text())["llm"]["sha256"] in shown
+        if words[1] == "data" and words[2] == "check":
+            assert "no problems" in shown
         if words[1] == "train":
             assert Path(words[words.index("--output") + 1], "checkpoint/projectors.safetensors").is_file()
         if words[1] == "eval":
             scores = json.loads(Path(words[words.index("--output") + 1], "scores.json").read_text())
-            assert {"speech/digits-en", "scenes/colour"} <= {score["task"] for score in scores}
+            tasks = {"speech/digits-en", "scenes/colour"} if words[2].startswith("runs/demo") else {"things"}
+            assert tasks <= {score["task"].split("/")[0] if tasks == {"things"} else score["task"] for score in scores}
         if words[1] == "serve":
             flags = place.served.pop(0)
             for option in ("--port", "--host"):
@@ -91,17 +91,6 @@ def test_the_recipe_is_real() -> None:
     for name, modality in recipe.modalities.items():
         assert modality.part == demo.modalities[name].part
         assert encoder_config(modality.encoder) == encoder_config(demo.modalities[name].encoder)
-
-
-def test_the_sample_is_real(tmp_path: Path) -> None:
-    (block,) = of("sample")
-    shutil.copytree(ROOT / "server/examples", tmp_path / "media")
-    (tmp_path / "train.jsonl").write_text(json.dumps(json.loads(block.text)) + "\n")
-    (sample,) = read_samples(tmp_path / "train.jsonl")
-    decoders = {"image": decode_image, "audio": decode_audio}
-    assert [medium.modality for medium in sample.media] == ["image", "audio"]
-    for medium in sample.media:
-        decoders[medium.modality](medium.path.read_bytes())
 
 
 @pytest.mark.e2e

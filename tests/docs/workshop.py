@@ -3,7 +3,8 @@
 What is put in the place of what, and nothing else:
 
 * the language model and encoders of the recipe: tiny random ones, so recipes may be longer in tokens;
-* the recipe `demo`: the README's own recipe with these parts (the real one needs the network and an hour);
+* the recipe `demo`: the README's own recipe with these parts and the demo's sources (the real one takes an hour);
+* the user's folder of captioned pictures and sounds: a few drawn blocks and chords;
 * the corpus: a few drawn scenes and a few tones instead of speech;
 * `quartet serve`: everything up to the moment in which the process would become vLLM's server.
 """
@@ -25,9 +26,9 @@ from model.sources import sha256_of
 from server import launcher
 from server.settings import ServerSettings
 from tests.docs.markdown import Block
-from tests.support.tiny import ENCODERS, build_checkpoint, sound_bytes
+from tests.support.tiny import ENCODERS, build_checkpoint, picture_bytes, sound_bytes
 
-RECIPE = "my-llm.yaml"
+RECIPE, DEMO = "my-llm.yaml", "demo-of-tiny-parts.yaml"
 SAMPLES = 24
 
 
@@ -47,7 +48,6 @@ class Workshop:
         parts = build_checkpoint(self.folder / "parts").parent
         shutil.copytree(parts / "llm", self.folder / "my-llm")
         values = json.loads(json.dumps(self.recipe))
-        values["llm"]["sha256"] = sha256_of(self.folder / "my-llm")
         for modality, family in (("image", "clip"), ("audio", "whisper")):
             weights = parts / f"{modality}.safetensors"
             values["modalities"][modality] |= {
@@ -58,6 +58,16 @@ class Workshop:
         for stage in values["stages"]:
             stage |= {"max_length": 512, "batch_tokens": 2048}  # the tiny tokenizer knows hardly any word
         (self.folder / RECIPE).write_text(yaml.safe_dump(values))
+        for stage in values["stages"]:
+            stage["data"] = [{"source": "scenes", "turns": 5}, {"source": "speech", "turns": 5}]
+        (self.folder / DEMO).write_text(yaml.safe_dump(values))
+        things = self.folder / "things"
+        things.mkdir()
+        for seed in range(SAMPLES):
+            (things / f"picture-{seed}.png").write_bytes(picture_bytes(seed))
+            (things / f"sound-{seed}.wav").write_bytes(sound_bytes(seed))
+            for name in ("picture", "sound"):
+                (things / f"{name}-{seed}.txt").write_text(f"{name} number {seed}")
 
     def run(self, blocks: Sequence[Block]) -> str:
         """Run the commands of blocks that were not run yet; returns what the last one printed."""
@@ -73,7 +83,7 @@ class Workshop:
         if words[:2] == ["data", "build"]:
             words = [*words, "--source", "scenes", "--limit", str(SAMPLES)]
         if words[:2] == ["train", "demo"]:
-            words = ["train", RECIPE, *words[2:]]
+            words = ["train", DEMO, *words[2:]]
         output = io.StringIO()
         with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as end:
             cli.main(words)
