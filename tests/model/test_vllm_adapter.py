@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from model.checkpoint import Checkpoint
 from model.errors import CheckpointError
 from model.media import Sound
 from model.vllm_adapter.tower import Tower
-from tests.support.tiny import picture, sound
+from tests.support.tiny import build_checkpoint, picture, sound
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,49 @@ def test_towers_give_the_reference_s_tokens(tiny_checkpoint: Path, towers: dict[
         assert len(tokens) == 20
         assert tokens[0].shape == (4, 64)
         torch.testing.assert_close(torch.stack(tokens), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tokens"),
+    [
+        (
+            {
+                "image": "siglip patches",
+                "audio": "whisper frames",
+                "sequence_projectors": {
+                    "image": {"type": "mlp2x_gelu", "shuffle": 2},
+                    "audio": {"type": "conv", "kernel": 8, "stride": 3},
+                },
+            },
+            {"image": 4, "audio": 15},
+        ),
+        (
+            {
+                "image": "siglip patches",
+                "audio": "whisper frames",
+                "sequence_projectors": {"image": {"type": "linear"}, "audio": {"type": "linear", "tokens": 100}},
+            },
+            {"image": 16, "audio": 100},
+        ),
+        ({"image": "imagebind_image", "audio": "imagebind_audio"}, {"image": 4, "audio": 4}),
+    ],
+    ids=["patches and frames", "linear", "ImageBind"],
+)
+def test_towers_of_other_parts(tmp_path: Path, kinds: dict[str, Any], tokens: dict[str, int]) -> None:
+    """Encoders that give sequences, projectors that count their tokens, ImageBind: nothing in the adapter differs."""
+    checkpoint = Checkpoint.open(build_checkpoint(tmp_path, **kinds))
+    reference = checkpoint.load()
+    assert {name: spec.tokens for name, spec in checkpoint.config.modality_specs.items()} == tokens
+    for name, spec in checkpoint.config.modality_specs.items():
+        tower = Tower(spec, checkpoint.config.hidden_size)
+        tower.load(state_of(checkpoint, name))
+        media = [picture(seed) if name == "image" else Sound(sound(seed, 0.4), 16_000) for seed in range(3)]
+        inputs = spec.encoder.preprocess_many(media)
+        made = torch.stack(tower(inputs))
+        expected = reference.project(name, torch.stack(reference.encode(name, inputs)))
+        assert made.shape == (3, tokens[name], 64)
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(made[0], made[1])
 
 
 def test_batches_are_bounded(towers: dict[str, Tower], monkeypatch: pytest.MonkeyPatch) -> None:

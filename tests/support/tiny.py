@@ -107,6 +107,7 @@ def build_checkpoint(
     tokens: int = 4,
     seed: int = 0,
     projector: Mapping[str, Any] | None = None,
+    sequence_projectors: Mapping[str, Mapping[str, Any]] | None = None,
     adapter: AdapterConfig | None = None,
 ) -> Path:
     """Write a tiny checkpoint into `directory` and return the checkpoint's own folder, `directory/checkpoint`.
@@ -119,6 +120,7 @@ def build_checkpoint(
         tokens: soft tokens per medium.
         seed: of every random weight.
         projector: further fields of the projectors, such as `{"activation": "gelu"}`.
+        sequence_projectors: by modality, a whole projector in the place of `mlp`, for encoders that do not pool.
         adapter: a LoRA adapter with random weights, large enough to change every answer.
     """
     generator_state = torch.random.get_rng_state()
@@ -126,8 +128,9 @@ def build_checkpoint(
     try:
         llm_path = build_llm(directory / "llm", llm)
         encoders = {name: ENCODERS[family] for name, family in (("image", image), ("audio", audio)) if family}
+        mlp = {"type": "mlp", "tokens": tokens, **(projector or {})}
         modalities = {
-            name: {"encoder": values, "projector": {"type": "mlp", "tokens": tokens, **(projector or {})}}
+            name: {"encoder": values, "projector": (sequence_projectors or {}).get(name, mlp)}
             for name, values in encoders.items()
         }
         parts = {name: write_encoder(directory / f"{name}.safetensors", values) for name, values in encoders.items()}
