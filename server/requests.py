@@ -76,7 +76,8 @@ def validated(cls: type[RequestClass], body: dict[str, Any]) -> RequestClass:
 
 
 def _first(error: ValidationError) -> ApiError:
-    detail = error.errors(include_url=False, include_input=True)[0]
+    """The first of the deepest errors: where a field has several forms, the one that was meant got furthest."""
+    detail = max(error.errors(include_url=False), key=lambda one: len(_steps(one["loc"])))
     cause = detail.get("ctx", {}).get("error")
     path = json_path(detail["loc"])
     reason = str(cause or detail["msg"])
@@ -88,12 +89,18 @@ def _first(error: ValidationError) -> ApiError:
 def json_path(location: Sequence[int | str]) -> str | None:
     """`('messages', 0, 'SomeMessageParam', 'content')` -> `messages[0].content`."""
     path = ""
-    for step in location:
-        if isinstance(step, int):
-            path += f"[{step}]"
-        elif _FIELD.fullmatch(step) and step not in _TYPES:
-            path += f".{step}" if path else step
+    for step in _steps(location):
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
     return path or None
+
+
+def _steps(location: Sequence[int | str]) -> list[int | str]:
+    """A location without pydantic's names for classes and branches."""
+    return [
+        step
+        for step in location
+        if isinstance(step, int) or (_FIELD.fullmatch(step) is not None and step not in _TYPES)
+    ]
 
 
 def _code(reason: str, value: Any) -> str:

@@ -115,10 +115,15 @@ def test_media_of_the_responses_api_stay_at_their_place() -> None:
     assert made.input[3]["content"] == [PICTURE]  # type: ignore[index,call-overload,typeddict-item]
 
 
-@pytest.mark.parametrize(("body", "param"), [({}, "input"), ({"input": [PICTURE], "top_p": "x"}, None)])
-def test_bad_responses_requests_are_refused(body: dict[str, Any], param: str | None) -> None:
+UNKNOWN = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [({}, "input"), ({"input": "a", "top_p": "x"}, "top_p"), ({"input": UNKNOWN}, "input[0].content[0].type")],
+)
+def test_bad_responses_requests_are_refused(body: dict[str, Any], param: str) -> None:
     with pytest.raises(RefusedError) as raised:
         responses_request(body)
     assert raised.value.error.status == 400
-    if param:
-        assert raised.value.error.param == param
+    assert raised.value.error.param == param
