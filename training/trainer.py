@@ -247,7 +247,8 @@ def training_arguments(stage: Stage, output: Path, around: Surroundings, validat
         # Or else a loss that is no number is logged as the mean of the others.
         logging_nan_inf_filter=False,
         save_steps=stage.save_steps,
-        save_total_limit=stage.keep,
+        # Counts the best one; and with 1, the trainer would remove the last one for it.
+        save_total_limit=stage.keep + (validator is not None),
         metric_for_best_model=validator.metric if validator else None,
         greater_is_better=validator.more_is_better if validator else None,
         # Ours are given as callbacks.

@@ -25,6 +25,7 @@ def conversations(lengths: list[int], media: bool = False) -> Conversations:
     )
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 64), min_size=1, max_size=40),
     tokens=st.integers(64, 300),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.errors import DataError
@@ -36,6 +36,7 @@ def test_each_sample_is_seen_as_often_as_its_source_says(passes: float) -> None:
     assert chosen == mix(stage(Mixture(source="a", passes=passes)), {"a": samples("a", 100)}, seed=0)["a"]
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
     weights=st.lists(st.floats(0.5, 4), min_size=4, max_size=4),
@@ -71,6 +72,7 @@ def test_a_source_that_gives_nothing_is_named() -> None:
         mix(stage(*mixtures), {"a": samples("a", 10), "b": samples("b", 10)}, seed=0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=6))
 def test_parts_add_up(total: int, weights: dict[str, float]) -> None:
     counts = apportion(total, weights)
@@ -78,6 +80,7 @@ def test_parts_add_up(total: int, weights: dict[str, float]) -> None:
     assert min(counts.values()) >= 0
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 120), media=st.integers(1, 40), share=st.floats(0, 0.5), seed=st.integers(0, 3))
 def test_what_is_held_out_shows_nothing_that_is_trained_on(count: int, media: int, share: float, seed: int) -> None:
     given_samples = samples("a", count, media)
