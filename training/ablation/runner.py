@@ -155,14 +155,16 @@ class Pool:
             raise
 
     def _slot(self) -> None:
-        worker = Worker(self.options)
-        self._workers.append(worker)
+        worker: Worker | None = None
         try:
             while not self._stop.is_set() and not self._late():
                 try:
                     identity = self._waiting.get_nowait()
                 except queue.Empty:
                     break
+                if worker is None:
+                    worker = Worker(self.options)
+                    self._workers.append(worker)
                 trial = self.planned.trials[identity]
                 ended = worker.carry_out(trial)
                 if self._stop.is_set():
@@ -171,11 +173,11 @@ class Pool:
                     if not trial.done:
                         trial.fail(f"its process ended ({worker.exit})")
                     self._workers.remove(worker)
-                    worker = Worker(self.options)
-                    self._workers.append(worker)
+                    worker = None
                 self._tell(identity, trial)
         finally:
-            worker.close()
+            if worker is not None:
+                worker.close()
 
     def _late(self) -> bool:
         minutes = self.options.minutes
