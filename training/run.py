@@ -152,7 +152,9 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     live = {name: Live(reason="its encoder is trained", trained=True) for name in recipe.trained_encoders}
     parts = prepare(recipe, corpus, on_problem=recipe.policies, problems=problems, live=live)
     dreams = dreamed_samples(parts, output)
-    groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
+    # Features of an encoder that is trained ask for gradients; a start needs none.
+    with torch.no_grad():
+        groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
     modalities = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
     config = build_config(parts.llm, modalities, recipe.adapter_scope)

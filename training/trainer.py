@@ -150,6 +150,8 @@ class QuartetTrainer(Trainer):
         assert self.validator is not None
         metrics = self.validator(self.model)
         self.log(dict(metrics))
+        # Also takes back the wish for a validation, which the end of the run would fulfil once more.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:

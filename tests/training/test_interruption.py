@@ -23,7 +23,9 @@ from training.signals import Interrupted, SaveAndStop, Stop, stop_on_signals
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 ROOT = Path(__file__).parents[2]
-STEPS, EVERY = 48, 5
+STEPS, EVERY = 30, 5
+# Longest wait for a process to import, encode and begin, seconds; an idle machine needs a few.
+WAIT = 200
 # Slows the steps down, so that a signal falls between two of them, and trains.
 PROGRAM = """
 import sys, time
@@ -75,7 +77,7 @@ def start(recipe: Path, corpus: Path, output: Path) -> subprocess.Popen[bytes]:
 
 def wait_for(process: subprocess.Popen[bytes], output: Path, steps: int) -> None:
     """Until so many steps are saved."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WAIT
     while len(saved_steps(output / "stage-align")) < steps:
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         assert time.monotonic() < deadline
@@ -114,26 +116,23 @@ def test_a_killed_run_ends_as_if_it_had_not_been(recipe: Path, corpus: Path, who
     assert_same(output, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_end_saves_its_step(
-    recipe: Path, corpus: Path, whole: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_run_that_is_told_to_end_saves_its_step(recipe: Path, corpus: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     settings = yaml.safe_load(recipe.read_text())
     settings["stages"][0]["save_steps"] = 1000
-    quiet = write_recipe(recipe.parent / f"quiet-{number}.yaml", settings)
+    quiet = write_recipe(recipe.parent / "quiet.yaml", settings)
     process = start(quiet, corpus, output)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WAIT
     # TensorBoard's file is opened at the moment the first step begins.
     while not list((output / "tensorboard" / "align").glob("*")):
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.3)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, error.decode()
-    assert f"{number.name}: the step is saved; continue with --resume" in error.decode()
+    process.terminate()
+    _, error = process.communicate(timeout=WAIT)
+    assert process.returncode == 143, error.decode()
+    assert "SIGTERM: the step is saved; continue with --resume" in error.decode()
     assert b"Traceback" not in error
     (step,) = saved_steps(output / "stage-align")
     assert 0 < int(step.name.removeprefix("checkpoint-")) < STEPS
@@ -167,7 +166,7 @@ def test_every_entry_of_an_interrupted_log_is_that_of_the_whole(
 ) -> None:
     """Stopped within what an entry is the mean of, at its end, at a validation, and before the last step."""
     output = tmp_path / "run"
-    for step in (7, 9, 24, 47):
+    for step in (7, 9, 24, 29):
         with monkeypatch.context() as patch:
             patch.setattr(SaveAndStop, "on_step_end", signalled(step))
             with pytest.raises(Interrupted, match="SIGTERM"):

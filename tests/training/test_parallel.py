@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
 from model.errors import ConfigurationError
 from tests.training.test_batches import conversations, stage
@@ -32,12 +34,17 @@ def test_deepspeed_is_asked_for_zero_2(dtype: str, offload: bool) -> None:
     assert not {"optimizer", "scheduler"} & config.keys(), "they are the trainer's own"
 
 
-def test_transformers_accepts_the_configuration() -> None:
-    from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
+class Filled(HfTrainerDeepSpeedConfig, HfDeepSpeedConfig):
+    """What fills in `auto` values, where DeepSpeed itself, which its own making asks for, is not installed."""
 
-    config = HfTrainerDeepSpeedConfig.__new__(HfTrainerDeepSpeedConfig)
-    config.config = deepspeed_config(Parallel(type="deepspeed"), "bfloat16")
-    config._dtype, config.mismatches = None, []
+    def __init__(self, values: dict[str, Any]) -> None:
+        HfDeepSpeedConfig.__init__(self, values)
+        self._dtype = None
+        self.mismatches: list[str] = []
+
+
+def test_transformers_accepts_the_configuration() -> None:
+    config = Filled(deepspeed_config(Parallel(type="deepspeed"), "bfloat16"))
     args = training_arguments(stage(accumulation=4), Path("x"), Surroundings(autocast="bfloat16"), None)
     config.trainer_config_process(args)
     config.trainer_config_finalize(args, model=None, num_training_steps=10)

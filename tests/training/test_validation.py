@@ -34,7 +34,9 @@ def write(parts: Path, tmp_path: Path) -> Callable[..., Path]:
 
 def scored(log: Path) -> dict[int, dict[str, float]]:
     entries = [json.loads(line) for line in (log / "log.jsonl").read_text().splitlines()]
-    return {entry["step"]: entry for entry in entries if "eval_loss" in entry}
+    found = [entry for entry in entries if "eval_loss" in entry]
+    assert len({entry["step"] for entry in found}) == len(found), "none is made twice"
+    return {entry["step"]: entry for entry in found}
 
 
 def test_a_stage_is_watched(write: Callable[..., Path], corpus: Path, tmp_path: Path) -> None:
