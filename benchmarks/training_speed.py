@@ -1,7 +1,7 @@
 """Samples per second of a recipe's training beside a plain loop, and what encoders cost it.
 
     quartet data build corpus
-    python benchmarks/training.py demo corpus
+    python benchmarks/training_speed.py demo corpus
 
 Three loops take turns, so that whatever else the machine does hits all of them alike; ratios are medians over rounds.
 
