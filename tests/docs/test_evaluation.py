@@ -162,6 +162,6 @@ def test_a_local_task_in_lmms_eval(server: ServerProcess, tmp_path: Path) -> Non
     found = json.loads(results.read_text())["results"]["colours"]
     assert found["right,none"] == 0.0, "a random model does not know colours"
     (samples,) = (tmp_path / "scores-colours").rglob("*samples_colours.jsonl")
-    answers = [json.loads(line)["filtered_resps"][0] for line in samples.read_text().splitlines()]
+    answers = [json.loads(line)["filtered_resps"] for line in samples.read_text().splitlines()]
     assert len(answers) == 3
     assert all(isinstance(answer, str) and answer for answer in answers)
