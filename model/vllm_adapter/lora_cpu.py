@@ -59,3 +59,23 @@ class LoraCpu(PunicaWrapperCPU):
                 size = min(width, added.shape[1])
                 outputs[rows, start : start + size] += added[:, :size].to(outputs.dtype)
                 start += width
+
+    def add_lora_logits(
+        self,
+        y: Tensor,
+        x: Tensor,
+        lora_a_stacked: Tensor,
+        lora_b_stacked: Tensor,
+        scale: float,
+        *,
+        buffer: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the adapters of the output layer to the logits `y` of one sampled position per request, in place.
+
+        The log-probabilities of a prompt are asked for in the same way, but there `x` `[tokens, width]` holds the
+        prompt of one request and the slots known are those of all requests: with several at a time that would end the
+        engine. An adapter of the output layer has no part in them.
+        """
+        if x.view(-1, x.shape[-1]).shape[0] == self.sampler_indices.shape[0]:
+            super().add_lora_logits(y, x, lora_a_stacked, lora_b_stacked, scale, buffer=buffer, **kwargs)

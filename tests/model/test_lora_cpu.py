@@ -31,6 +31,28 @@ def test_each_token_gets_its_own_adapter_or_none(requests: tuple[int, ...], pref
     torch.testing.assert_close(y, expected)
 
 
+def test_a_prompts_logits_beside_other_requests_are_left_alone() -> None:
+    """vLLM hands the positions of one prompt over with the slots of all requests; its own code fails there."""
+    from vllm.lora.layers import LoRAMapping
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    from model.vllm_adapter.lora_cpu import LoraCpu
+
+    requests = (1, 2, 1, 2)
+    a, b = torch.ones(2, 1, RANK, WIDTH), torch.ones(2, 1, 6, RANK)
+    mapping = LoRAMapping(index_mapping=requests, prompt_mapping=requests, is_prefill=True)
+    for kind, rows, added in ((LoraCpu, 25, 0.0), (LoraCpu, 4, float(RANK * WIDTH)), (PunicaWrapperCPU, 25, None)):
+        wrapper = kind(max_num_batched_tokens=32, max_batches=8, device="cpu")
+        wrapper.update_metadata(mapping, [1, 2], 2, 100)
+        y = torch.zeros(rows, 6)
+        if added is None:
+            with pytest.raises(RuntimeError, match="does not broadcast"):
+                wrapper.add_lora_logits(y, torch.ones(rows, WIDTH), a, b, 1.0)
+        else:
+            wrapper.add_lora_logits(y, torch.ones(rows, WIDTH), a, b, 1.0)
+            assert (y == added).all()
+
+
 def test_the_engine_takes_it_on_a_cpu() -> None:
     from vllm.platforms import current_platform
 
