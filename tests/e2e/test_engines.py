@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from model.assembly import assemble, pack
 from model.llm import load_llm
 from server.settings import ServerSettings
 from tests.support.offline import MAX_TOKENS
+from tests.support.recipes import train
 from tests.support.reference import Reference, audio, image, user
 from tests.support.serving import ServerProcess
 from tests.support.tiny import build_checkpoint
+from tests.training.parts import write_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT: list[list[dict[str, Any]]] = [
@@ -32,11 +35,40 @@ MEDIA: list[list[dict[str, Any]]] = [
     [user("Compare ", image(0), image(1), audio(0))],
     [user("Compare ", image(1), image(0), audio(0))],
     [user(audio(1), " and "), {"role": "assistant", "content": "Yes."}, user(image(2), audio(2), " again")],
+    [user("Compare ", image(0), image(1), " with ", audio(0), audio(1), ".")],
+    [user("Bandingkan ", image(0), audio(0), " dengan ", image(1), audio(1), ": apakah bezanya?")],
 ]
-# (language model, image encoder, tokens, LoRA, packed): everything but Llama + CLIP + Whisper, which the server runs.
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model for the engine: a random checkpoint, or what a shipped recipe trains at tiny size."""
+
+    built: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `build_checkpoint`."""
+    recipe: str | None = None
+    lora: bool = False
+    packed: bool = False
+
+    def make(self, folder: Path, corpus: Path, seed: int) -> Path:
+        """The checkpoint's directory."""
+        if self.recipe is not None:
+            return train(self.recipe, folder, corpus, ["scenes", "tones", "dialogs"]).directory
+        checkpoint = build_checkpoint(folder, seed=seed, **self.built)
+        if self.lora:
+            add_adapter(checkpoint)
+        return checkpoint
+
+
+# Everything but Llama + CLIP + Whisper, which the server runs. The recipes have the remaining encoders and projectors:
+# ImageBind for both modalities; SigLIP patches, Whisper frames and a convolution over them.
 VARIANTS = {
-    "Mistral, SigLIP, 4 tokens, LoRA": ("mistral", "siglip", 4, True, False),
-    "Qwen2, EfficientNet, 3 tokens, packed": ("qwen2", "efficientnet", 3, False, True),
+    "Mistral, SigLIP, 4 tokens, LoRA": Variant({"llm": "mistral", "image": "siglip"}, lora=True),
+    "Qwen2, EfficientNet, 3 tokens, packed": Variant(
+        {"llm": "qwen2", "image": "efficientnet", "tokens": 3}, packed=True
+    ),
+    "recipe s3": Variant(recipe="s3"),
+    "recipe mmmmodal, packed": Variant(recipe="mmmmodal", packed=True),
 }
 
 
@@ -59,12 +91,11 @@ def outputs(
     jobs = [{"model": str(tiny_checkpoint.parent / "llm"), "conversations": TEXT}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUARTET_CACHE", str(folder / "cache"))
-        for number, (name, (llm, encoder, tokens, lora, packed)) in enumerate(VARIANTS.items()):
-            checkpoint = build_checkpoint(folder / str(number), llm=llm, image=encoder, tokens=tokens, seed=number)
-            if lora:
-                add_adapter(checkpoint)
+        corpus = write_corpus(folder / "corpus", 2)
+        for number, (name, variant) in enumerate(VARIANTS.items()):
+            checkpoint = variant.make(folder / str(number), corpus, number)
             references[name] = Reference.load(checkpoint)
-            served = pack(checkpoint, folder / f"packed-{number}") if packed else assemble(checkpoint)
+            served = pack(checkpoint, folder / f"packed-{number}") if variant.packed else assemble(checkpoint)
             jobs.append({"model": str(served), "conversations": TEXT + MEDIA})
     (folder / "jobs.json").write_text(json.dumps(jobs))
     environment = ServerSettings(device="cpu").environment(os.environ) | {"OMP_NUM_THREADS": "1"}
