@@ -42,4 +42,5 @@ def test_both_ways_give_the_same_answers_and_probabilities(
                     # A character cut in half at the end is shown in one way or the other.
                     assert str(one.text).rstrip("\ufffd") == str(two.text).rstrip("\ufffd"), (sample.id, variant)
                     assert (one.exact, one.tokens, two.failure) == (two.exact, two.tokens, None)
-                    assert two.surprise == pytest.approx(one.surprise, abs=1e-2)
+                    # The feature cache keeps half precision; the server encodes anew.
+                    assert two.surprise == pytest.approx(one.surprise, rel=5e-3)
