@@ -5,11 +5,14 @@ engine's entrance write to the same record: tasks started for a request copy the
 """
 
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from model.errors import MediaError
 from server.content import Part
+from server.keys.key import Key
 
 
 @dataclass(kw_only=True)
@@ -28,6 +31,10 @@ class Exchange:
     """URL -> why its medium could not be read."""
     prompt_tokens: int = 0
     """Tokens of the prompts that entered the engine."""
+    key: Key | None = None
+    """Whose request it is; None where nobody needs a key."""
+    gates: list[Callable[[Mapping[str, Any]], Awaitable[None]]] = field(default_factory=list)
+    """What must agree to the request's body once it is read; each may raise `RefusedError`."""
     media_tokens: dict[str, int] = field(default_factory=dict)
     """How many of them stand for media, by modality."""
 

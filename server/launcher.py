@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import CheckpointError, QuartetError
+from server.keys.source import KeySource
 from server.settings import ServerSettings, current
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def command(extra: Sequence[str] = ()) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     """Check, assemble, serve."""
     try:
+        # Before the model is loaded: a server that nobody may call, or everybody, is not what was meant.
+        KeySource(current().keys_path, current().secret_key)
         flags = prepare(current())
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)

@@ -58,6 +58,8 @@ async def read(raw: Request) -> dict[str, Any]:
         raise refuse(400, wanted, param="messages", code="invalid_type")
     if exchange.prompt_param in ("messages", "input"):
         exchange.parts = await normalise(body[exchange.prompt_param], exchange.prompt_param)
+    for gate in exchange.gates:
+        await gate(body)
     return body
 
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from model.errors import ConfigurationError
 from server.settings.engine import EngineSettings
+from server.settings.keys import KeySettings
 from server.settings.media import MediaSettings
 from server.settings.messages import explain
 from server.settings.model import ModelSettings
@@ -27,6 +28,7 @@ MIDDLEWARE = (
     "server.middleware.usage.OpenAIUsage",
     "server.middleware.errors.OpenAIErrors",
     "server.middleware.body.BodyLimits",
+    "server.keys.middleware.ApiKeys",
     "server.middleware.routes.AllowedRoutes",
     "server.middleware.headers.RequestHeaders",
 )
@@ -36,7 +38,7 @@ PLUGINS = ("quartet", "quartet_http")
 KV_BLOCK = 128
 
 
-class ServerSettings(ModelSettings, EngineSettings, NetworkSettings, MediaSettings, BaseSettings):
+class ServerSettings(ModelSettings, EngineSettings, NetworkSettings, KeySettings, MediaSettings, BaseSettings):
     """Everything `quartet serve` can be told.
 
     Made from the given values only; `server.settings.sources.load` adds environment and file.

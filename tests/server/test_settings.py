@@ -66,7 +66,7 @@ def test_length_never_exceeds_the_language_model_s() -> None:
 def test_middleware_is_named_inside_out() -> None:
     given = ServerSettings(device="cpu").flags(MODALITIES, 100)
     assert [value for flag, value in pairwise(given) if flag == "--middleware"] == list(MIDDLEWARE)
-    assert MIDDLEWARE[-1].endswith("AllowedRoutes")
+    assert MIDDLEWARE[-1].endswith("RequestHeaders")
 
 
 def test_settings_reach_the_server_s_processes_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
