@@ -1,5 +1,6 @@
 """What sweeps found, to be read and to be committed: `report.md`, `scores.png` and `results.json`."""
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -103,8 +104,20 @@ def _section(summary: Summary) -> list[str]:
     for outcome in summary.failed:
         error = str((outcome.error or {}).get("error", "")).replace("\n", " ")
         lines.append(f"* failed: {outcome.setting.name}, seed {outcome.seed}: {error}")
-    lines += [f"* not run: {outcome.setting.name}, seed {outcome.seed}" for outcome in summary.missing]
+    lines += _missing(summary)
     return lines + ([""] if summary.failed or summary.missing else [])
+
+
+def _missing(summary: Summary) -> list[str]:
+    """What has not been run, by seed."""
+    settings = math.prod(len(summary.sweep.axis(name)) for name in summary.sweep.axes)
+    seeds: dict[int, list[str]] = {}
+    for outcome in summary.missing:
+        seeds.setdefault(outcome.seed, []).append(outcome.setting.name)
+    return [
+        f"* not run: seed {seed} of {'all settings' if len(names) == settings else '; '.join(names)}"
+        for seed, names in sorted(seeds.items())
+    ]
 
 
 def _cells(point: Point, axes: Sequence[str]) -> list[str]:

@@ -50,6 +50,7 @@ def summaries() -> list[Summary]:
                     ("tuned projector", 0): result({"a": 0.5}),
                     ("tuned projector + LoRA", 0): "stage align: the loss is nan\nat step 10",
                     ("tuned projector + language model", 0): None,
+                    **{(f"tuned {name}", 1): None for name in tuning.axis("tuned")},
                 },
             ),
         ),
@@ -67,7 +68,7 @@ def test_what_is_written_is_complete_and_knows_no_folder(tmp_path: Path) -> None
     values = json.loads((tmp_path / "results.json").read_text())
     assert [(s["name"], len(s["points"]), len(s["failed"]), len(s["missing"])) for s in values["sweeps"]] == [
         ("data", 12, 0, 0),
-        ("tuning", 1, 1, 1),
+        ("tuning", 1, 1, 4),
     ]
     assert values["sweeps"][0]["savings"][1]["series"] == "names"
     assert str(Path(__file__).parents[3]) not in json.dumps(values)

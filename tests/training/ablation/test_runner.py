@@ -123,7 +123,7 @@ def test_a_process_that_dies_costs_its_trial_only(
 def test_no_trial_is_begun_when_the_time_is_over(asked: Path, parts: Path, tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, parts)
     report = ablate([sweep], asked, tmp_path / "out", options=Options(minutes=0)).read_text()
-    assert "* not run: base, seed 0" in report
+    assert "* not run: seed 0 of all settings" in report
 
 
 def test_one_seed_of_everything_comes_before_the_next(asked: Path, parts: Path, tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def test_equal_settings_are_the_same_trial_whatever_they_are_called(write: Write
         ({"recipe": "nowhere.yaml"}, r"nowhere\.yaml: cannot be read .*shipped recipes are .*demo"),
         ({"axes": {"a": {"b": {"share": 2}}}}, "sweep: a b: share: 2 is not above 0"),
         ({"axes": {"a": {"b": {"share": True}}}}, "share: True"),
-        ({"axes": {"a": {"b": {"modalities.*.projector.tokens": 0}}}}, "sweep: a b: modalities.audio.projector.tokens: 0 is outside"),
+        (
+            {"axes": {"a": {"b": {"modalities.*.projector.tokens": 0}}}},
+            r"sweep: a b: modalities.\w+.projector.tokens: 0",
+        ),
         ({"changes": {"stages.5.name": "x"}}, "sweep: base: 'stages.5.name' leads nowhere"),
     ],
 )
