@@ -5,6 +5,7 @@ threads, off the event loop; the bytes of a data URL are unpacked there too.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,11 +65,22 @@ async def _fetch(url: str, decode: Callable[[bytes], T]) -> T:
     try:
         resolver = resolver_of(url)
         if isinstance(resolver, DataUrls):
-            return await run(_pool, lambda: decode(decode_data_url(url)))
-        return await run(_pool, decode, await resolver.read(url))
+            medium = await run(_pool, lambda: decode(decode_data_url(url)))
+        else:
+            medium = await run(_pool, decode, await resolver.read(url))
     except MediaError as error:
         current_exchange().failures[url] = error
         raise VLLMValidationError(str(error), parameter="messages") from None
+    for gate in current_exchange().media_gates:
+        await gate(*_size(medium))
+    return medium
+
+
+def _size(medium: Any) -> tuple[str, int]:
+    """Modality, and pixels or begun seconds."""
+    if isinstance(medium, MediaWithBytes):
+        return "image", medium.media.width * medium.media.height
+    return "audio", math.ceil(medium.seconds)
 
 
 def _inline(url: str, decode: Callable[[bytes], T]) -> T:

@@ -35,6 +35,10 @@ class Exchange:
     """Whose request it is; None where nobody needs a key."""
     gates: list[Callable[[Mapping[str, Any]], Awaitable[None]]] = field(default_factory=list)
     """What must agree to the request's body once it is read; each may raise `RefusedError`."""
+    media_gates: list[Callable[[str, int], Awaitable[None]]] = field(default_factory=list)
+    """What must agree to a decoded medium, pixels of an `image` or seconds of an `audio`; may raise `RefusedError`."""
+    completion_tokens: int = 0
+    """Tokens that the engine gave, also to a client that left."""
     media_tokens: dict[str, int] = field(default_factory=dict)
     """How many of them stand for media, by modality."""
 

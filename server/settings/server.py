@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.errors import ConfigurationError
 from server.settings.engine import EngineSettings
 from server.settings.keys import KeySettings
+from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
 from server.settings.messages import explain
 from server.settings.model import ModelSettings
@@ -28,6 +29,7 @@ MIDDLEWARE = (
     "server.middleware.usage.OpenAIUsage",
     "server.middleware.errors.OpenAIErrors",
     "server.middleware.body.BodyLimits",
+    "server.limits.middleware.KeyLimits",
     "server.keys.middleware.ApiKeys",
     "server.middleware.routes.AllowedRoutes",
     "server.middleware.headers.RequestHeaders",
@@ -38,7 +40,9 @@ PLUGINS = ("quartet", "quartet_http")
 KV_BLOCK = 128
 
 
-class ServerSettings(ModelSettings, EngineSettings, NetworkSettings, KeySettings, MediaSettings, BaseSettings):
+class ServerSettings(
+    ModelSettings, EngineSettings, NetworkSettings, KeySettings, LimitSettings, MediaSettings, BaseSettings
+):
     """Everything `quartet serve` can be told.
 
     Made from the given values only; `server.settings.sources.load` adds environment and file.
