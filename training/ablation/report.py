@@ -80,7 +80,9 @@ def markdown(summaries: Sequence[Summary], facts: Facts) -> str:
         "*None* and *shuffled* are the same questions without their medium and with another sample's. The *ceiling* is "
         "a linear probe on the same frozen features, fitted on the samples that the setting was trained on. "
         "A difference has its 95 % interval by Student's t with the spread between seeds that all settings of the "
-        "sweep have in common; one that leaves out zero is bold.",
+        "sweep have in common; one that leaves out zero is bold. *Told* is what the medium tells, in nats per token: "
+        "how much less surprising the reference answers are with it than with another sample's; unlike the score it "
+        "does not ask whether the model has learned the form of the answer.",
         "",
     ]
     if any(summary.points for summary in summaries):
@@ -95,7 +97,7 @@ def _section(summary: Summary) -> list[str]:
     lines = [f"## {sweep.question or sweep.name}", ""]
     if summary.points:
         axes = list(sweep.axes)
-        names = [*axes, "score", "none", "shuffled", "ceiling", "difference", "perplexity"]
+        names = [*axes, "score", "none", "shuffled", "ceiling", "difference", "told", "perplexity"]
         lines += header([*names, "samples", "training tokens", "tokens per medium", "minutes", "seeds"])
         lines += [line(_cells(point, axes)) for point in summary.points]
         lines += ["", *_task_table(summary, axes), ""]
@@ -131,6 +133,7 @@ def _cells(point: Point, axes: Sequence[str]) -> list[str]:
         _mean(point.right),
         *(_percent(value) for value in (point.none, point.shuffled, point.ceiling)),
         difference,
+        "" if point.told is None else _mean(point.told, 1, 2),
         f"{point.perplexity:.2f}",
         f"{point.samples:,.0f}",
         f"{point.training_tokens:,.0f}",
@@ -150,7 +153,9 @@ def _task_table(summary: Summary, axes: Sequence[str]) -> list[str]:
 
 
 def _saving(saving: Saving) -> str:
-    start = f"{saving.baseline} scores {100 * saving.target:.1f} % with {saving.baseline_samples:,.0f} samples; "
+    told = saving.measure == "told"
+    reached = f"is told {saving.target:.2f} nats per token" if told else f"scores {100 * saving.target:.1f} %"
+    start = f"{saving.baseline} {reached} with {saving.baseline_samples:,.0f} samples; "
     if saving.samples is None:
         return start + f"{saving.series} does not reach that"
     most = "at most " if saving.bound else "about "
@@ -178,6 +183,7 @@ def _sweep_values(summary: Summary) -> dict[str, Any]:
 def _point_values(point: Point) -> dict[str, Any]:
     values = {name: getattr(point, name) for name in point.__dataclass_fields__ if name != "setting"}
     values["right"] = asdict(point.right)
+    values["told"] = None if point.told is None else asdict(point.told)
     values["difference"] = None if point.difference is None else asdict(point.difference)
     return {"labels": point.setting.labels, **values}
 
@@ -191,8 +197,9 @@ def _distinct(summaries: Sequence[Summary]) -> list[Point]:
     return list(found.values())
 
 
-def _mean(mean: Mean) -> str:
-    return f"{100 * mean.value:.1f}" + ("" if mean.error is None else f" ± {100 * mean.error:.1f}")
+def _mean(mean: Mean, scale: float = 100, digits: int = 1) -> str:
+    error = "" if mean.error is None else f" ± {scale * mean.error:.{digits}f}"
+    return f"{scale * mean.value:.{digits}f}{error}"
 
 
 def _percent(value: float | None) -> str:

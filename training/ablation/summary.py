@@ -6,7 +6,7 @@ as in Student's test for equal variances): with two or three seeds the own one o
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -70,6 +70,8 @@ class Point:
     tasks: dict[str, float]
     """Task -> mean accuracy."""
     perplexity: float
+    told: Mean | None
+    """What the medium tells, nats per token; see `Result.told`."""
     samples: float
     training_tokens: float
     tokens_per_medium: float
@@ -81,13 +83,15 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """How many samples a setting needs for the score that the baseline reaches with all of its own."""
+    """How many samples a setting needs for what the baseline reaches with all of its own."""
 
+    measure: str
+    """`score`, or `told`."""
     series: str
     """Labels of the axes other than the share."""
     baseline: str
     target: float
-    """The baseline's score with all of its samples."""
+    """What the baseline reaches with all of its samples."""
     baseline_samples: float
     samples: float | None
     """None: it never reaches the target."""
@@ -140,7 +144,7 @@ def pooled(groups: Sequence[Sequence[float]]) -> tuple[float | None, int]:
 def savings(sweep: Sweep, points: Sequence[Point]) -> list[Saving]:
     """Samples saved against the baseline, of every series of a sweep over the share of the data.
 
-    Between two shares the score is taken to grow linearly with the logarithm of the samples.
+    Between two shares what is measured is taken to grow linearly with the logarithm of the samples.
     """
     shares = [name for name in sweep.axes if any(SHARE in changes for changes in sweep.axis(name).values())]
     if len(shares) != 1 or not sweep.baseline:
@@ -157,17 +161,26 @@ def savings(sweep: Sweep, points: Sequence[Point]) -> list[Saving]:
     )
     if baseline is None:
         return []
-    best = series[baseline][-1]
     found = []
-    for name, members in series.items():
-        if name != baseline:
-            samples, bound = samples_for(best.right.value, [(p.samples, p.right.value) for p in members])
+    for measure, read in MEASURES.items():
+        curves = {
+            name: [(point.samples, value) for point in members if (value := read(point)) is not None]
+            for name, members in series.items()
+        }
+        if not curves[baseline]:
+            continue
+        all_samples, target = curves[baseline][-1]
+        for name, curve in curves.items():
+            if name == baseline or not curve:
+                continue
+            samples, bound = samples_for(target, curve)
             found.append(
                 Saving(
+                    measure=measure,
                     series=name,
                     baseline=baseline,
-                    target=best.right.value,
-                    baseline_samples=best.samples,
+                    target=target,
+                    baseline_samples=all_samples,
                     samples=samples,
                     bound=bound,
                 )
@@ -184,6 +197,12 @@ def samples_for(target: float, curve: Sequence[tuple[float, float]]) -> tuple[fl
             share = (target - low) / (high - low)
             return math.exp(math.log(few) + share * (math.log(many) - math.log(few))), False
     return None, False
+
+
+MEASURES: dict[str, Callable[[Point], float | None]] = {
+    "score": lambda point: point.right.value,
+    "told": lambda point: None if point.told is None else point.told.value,
+}
 
 
 def _series(setting: Setting, share: str) -> str:
@@ -205,6 +224,7 @@ def _point(members: Sequence[Outcome]) -> Point | None:
         return statistics.fmean(values) if len(values) == len(results) else None
 
     found = [result for _, result in results]
+    told = [value for result in found if (value := result.told) is not None]
     return Point(
         setting=members[0].setting,
         seeds=[seed for seed, _ in results],
@@ -215,6 +235,7 @@ def _point(members: Sequence[Outcome]) -> Point | None:
         tasks={task: statistics.fmean([r.tasks[task].right for r in found]) for task in found[0].tasks},
         # A mean of logarithms: perplexities are ratios.
         perplexity=math.exp(statistics.fmean([math.log(r.perplexity) for r in found])),
+        told=Mean.of(told) if len(told) == len(found) else None,
         samples=statistics.fmean([r.samples for r in found]),
         training_tokens=statistics.fmean([r.training_tokens for r in found]),
         tokens_per_medium=statistics.fmean([statistics.fmean(r.tokens_per_medium.values()) for r in found]),

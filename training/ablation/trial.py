@@ -12,6 +12,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -48,6 +49,8 @@ class Result:
     tasks: dict[str, TaskScore]
     perplexity: float
     """Of the reference answers, over all tasks."""
+    shuffled_perplexity: float | None
+    """The same with another sample's medium; None where a task has no such control."""
     samples: int
     """Different training samples."""
     training_tokens: int
@@ -56,6 +59,13 @@ class Result:
     """By modality."""
     seconds: float
     """From reading the samples to the last score."""
+
+    @property
+    def told(self) -> float | None:
+        """What the medium tells, nats per token: how much less surprising the answers are than with another's."""
+        if self.shuffled_perplexity is None:
+            return None
+        return math.log(self.shuffled_perplexity) - math.log(self.perplexity)
 
     def mean(self, control: str) -> float | None:
         """Mean over the tasks of `right`, `none`, `shuffled`, `ceiling` or `chance`; None where one has none."""
@@ -164,12 +174,14 @@ class Trial:
         scores = self.folder / "evaluation"
         evaluation = Evaluation(corpus=test, output=scores, probes=train)
         evaluate_checkpoint(checkpoint.directory, evaluation, generate=False, dtype=getattr(torch, recipe.dtype))
+        perplexities = _perplexities(scores / "metrics.json")
         tasks = {}
         for score in json.loads((scores / "scores.json").read_text(encoding="utf-8")):
             tasks[score["task"]] = TaskScore(**{field.name: score[field.name] for field in fields(TaskScore)})
         return Result(
             tasks=tasks,
-            perplexity=_perplexity(scores / "metrics.json"),
+            perplexity=perplexities["right"],
+            shuffled_perplexity=perplexities.get("shuffled"),
             samples=samples,
             training_tokens=_tokens(self.folder / "train" / "log.jsonl"),
             tokens_per_medium={name: _count(values) for name, values in (checkpoint.config.modalities or {}).items()},
@@ -191,10 +203,11 @@ def _test_folder(output: Path, subset: Subset, corpus: Path) -> Path:
     return output / "corpora" / f"test-{_hash(values)}"
 
 
-def _perplexity(path: Path) -> float:
-    """Over all tasks, with the right medium."""
+def _perplexities(path: Path) -> dict[str, float]:
+    """Over all tasks, by control."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return float(next(row for row in rows if row["scope"] == "all")["variants"]["right"]["perplexity"]["value"])
+    variants = next(row for row in rows if row["scope"] == "all")["variants"]
+    return {name: float(metrics["perplexity"]["value"]) for name, metrics in variants.items()}
 
 
 def _tokens(path: Path) -> int:

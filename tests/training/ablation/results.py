@@ -15,6 +15,8 @@ def result(scores: dict[str, float], *, samples: int = 100, tokens: int = 2000, 
             for name, value in scores.items()
         },
         perplexity=2.0,
+        # Told: the logarithm of 1 + score.
+        shuffled_perplexity=2.0 * (1 + max(scores.values())),
         samples=samples,
         training_tokens=tokens,
         tokens_per_medium={"image": per_medium, "audio": per_medium},

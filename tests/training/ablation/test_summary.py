@@ -95,7 +95,10 @@ def test_what_a_start_saves() -> None:
             },
         ),
     )
-    ridge, names = summary.savings
+    ridge, names, told, more = summary.savings
+    assert (told.measure, told.series) == ("told", "ridge")
+    assert told.target == pytest.approx(math.log(1.4))
+    assert (more.series, more.samples, more.bound) == ("names", 100, True)
     assert (ridge.series, ridge.baseline, ridge.target, ridge.baseline_samples) == ("ridge", "random", 0.4, 1000)
     assert ridge.samples == pytest.approx(math.sqrt(100 * 250))
     assert ridge.ratio == pytest.approx(1000 / math.sqrt(100 * 250))
