@@ -11,6 +11,7 @@ from typing import Any
 from model.adapter import MEDIA
 from server.adapter import switch_adapter
 from server.connector import register_connector
+from server.life.end import watch_end
 from server.limits.answers import watch_answers
 from server.prompts import watch_prompts
 
@@ -37,5 +38,6 @@ class QuartetEndpoint:
         state.quartet_started = int(time.time())
         watch_prompts(engine_client, tuple(config.modality_specs))
         watch_answers(engine_client)
+        watch_end(engine_client)
         if getattr(config, "adapter_scope", None) == MEDIA:
             await switch_adapter(engine_client, Path(engine_client.model_config.model))

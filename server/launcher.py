@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import CheckpointError, QuartetError
 from server.keys.source import KeySource
+from server.life.end import exit_status
 from server.settings import ServerSettings, current
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 
     serve()
+    raise SystemExit(exit_status())
 
 
 def prepare(settings: ServerSettings) -> list[str]:

@@ -12,6 +12,7 @@ from server.errors import ApiError
 # `{...}` is one step of a path; a model's name may have two.
 ROUTES = (
     "/health",
+    "/ready",
     "/metrics",
     "/version",
     "/v1/models",

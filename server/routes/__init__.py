@@ -6,6 +6,7 @@ own handler.
 
 from fastapi import APIRouter
 
+from server.life import ready
 from server.routes import generation, models, tokens
 
-ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router)
+ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router, ready.router)

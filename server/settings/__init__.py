@@ -1,6 +1,6 @@
 """What an operator can choose: one typed class, three sources with the same names, one way to the processes.
 
-    sections   base and types of a section          model, engine, network, keys, limits, media  one section a file
+    sections   base and types of a section          model, engine, ...  one section a file
     server     ServerSettings, flags of vLLM        sources    flags > environment > file > defaults; who said what
     messages   what is wrong with a value           options    the options of `quartet serve` and `quartet config`
     show       the effective settings as YAML

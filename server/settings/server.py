@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.errors import ConfigurationError
 from server.settings.engine import EngineSettings
 from server.settings.keys import KeySettings
+from server.settings.life import LifeSettings
 from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
 from server.settings.messages import explain
@@ -29,6 +30,7 @@ MIDDLEWARE = (
     "server.middleware.usage.OpenAIUsage",
     "server.middleware.errors.OpenAIErrors",
     "server.middleware.body.BodyLimits",
+    "server.life.pressure.BackPressure",
     "server.limits.middleware.KeyLimits",
     "server.keys.middleware.ApiKeys",
     "server.middleware.routes.AllowedRoutes",
@@ -41,7 +43,14 @@ KV_BLOCK = 128
 
 
 class ServerSettings(
-    ModelSettings, EngineSettings, NetworkSettings, KeySettings, LimitSettings, MediaSettings, BaseSettings
+    ModelSettings,
+    EngineSettings,
+    NetworkSettings,
+    LifeSettings,
+    KeySettings,
+    LimitSettings,
+    MediaSettings,
+    BaseSettings,
 ):
     """Everything `quartet serve` can be told.
 

@@ -1,0 +1,8 @@
+"""How much the server takes on, and whether it can.
+
+    pressure    a bounded number of requests at a time and in line; 503 for further ones
+    ready       `/ready`: whether the engine answers
+    end         the exit status, when the engine died
+
+The settings are in `server.settings.life`.
+"""

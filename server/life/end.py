@@ -1,0 +1,31 @@
+"""Why the server ended: told to, or because its engine died; the exit status says which.
+
+vLLM's server ends by itself when the engine dies, with the status of a success, after which some orchestrators would
+not start it again.
+"""
+
+from typing import Any
+
+ENGINE_DIED = 3
+_died: list[bool] = []
+
+
+def watch_end(engine_client: Any) -> None:
+    """Note in what state `engine_client` is when it is first shut down; changed in place.
+
+    Whoever is told to end shuts a living engine down; whoever ends because of the engine finds a dead one.
+    """
+    shutdown = engine_client.shutdown
+    _died.clear()
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if not _died:
+            _died.append(bool(engine_client.errored))
+        return shutdown(*args, **kwargs)
+
+    engine_client.shutdown = watched
+
+
+def exit_status() -> int:
+    """0, or `ENGINE_DIED`."""
+    return ENGINE_DIED if any(_died) else 0

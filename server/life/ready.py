@@ -1,0 +1,31 @@
+"""`GET /ready`: whether the server can answer a conversation now. `/health` says that the process lives.
+
+It is there once the weights are loaded, because nothing listens before; it fails when the engine is dead or the server
+is about to end, so that an orchestrator sends nobody here any more.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from server.errors import refuse
+
+router = APIRouter()
+
+
+@router.get("/ready")
+async def ready(raw: Request) -> dict[str, str]:
+    """`{"status": "ready"}`.
+
+    Raises:
+        RefusedError: 503, the engine is dead or the server is ending.
+    """
+    state: Any = raw.app.state
+    if getattr(getattr(state, "server", None), "should_exit", False):
+        raise refuse(503, "the server is ending", code="not_ready")
+    try:
+        await state.engine_client.check_health()
+    except EngineDeadError:
+        raise refuse(503, "the engine is dead; the server ends and must be started again", code="not_ready") from None
+    return {"status": "ready"}
