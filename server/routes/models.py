@@ -49,7 +49,7 @@ async def cards(raw: Request) -> list[dict[str, Any]]:
         "context_length": config.max_model_len,
         "max_model_len": config.max_model_len,
         "architecture": {
-            "input_modalities": ["text", *(name for name, limits in media.items() if limits["max_items"])],
+            "input_modalities": ["text", *sorted(name for name, limits in media.items() if limits["max_items"])],
             "output_modalities": ["text"],
         },
         "media": media,

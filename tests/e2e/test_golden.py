@@ -18,7 +18,7 @@ from tests.support.serving import ServerProcess
 from tests.support.tiny import picture_bytes, sound_bytes
 
 FOLDER = Path(__file__).parent / "golden"
-PATTERNS = {"<text>": r"(?s).+", "<id>": r"[a-z]+[-_][A-Za-z0-9-]{24,}"}
+PATTERNS = {"<text>": r"(?s).+", "<id>": r"[a-z]+[-_][A-Za-z0-9-]{16,}"}
 
 
 def recorded(name: str) -> list[Any]:

@@ -12,7 +12,7 @@ import soundfile
 
 from tests.support.reference import Reference, audio, image, text, user
 from tests.support.serving import BODY_TIMEOUT, MAX_BODY_BYTES, ServerProcess
-from tests.support.tiny import picture_bytes, sound
+from tests.support.tiny import picture_bytes, sound_bytes
 
 MESSAGES = [user("Look: ", image(0), " and hear: ", audio(0), " Both?"), {"role": "assistant", "content": "Yes."}]
 MESSAGES += [user(image(1), "and this?")]
@@ -21,7 +21,9 @@ MESSAGES += [user(image(1), "and this?")]
 def encoded(seed: int, form: str) -> str:
     """A sound as base64 of a file of another format."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound(seed), 16_000, format=form)
+    # The very samples of the WAV file, so that a lossless format holds the same sound.
+    samples, rate = soundfile.read(io.BytesIO(sound_bytes(seed)), dtype="int16")
+    soundfile.write(buffer, samples, rate, format=form)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
