@@ -2,6 +2,7 @@
 
     pressure    a bounded number of requests at a time and in line; 503 for further ones
     ready       `/ready`: whether the engine answers
+    drain       what happens to requests after SIGTERM
     end         the exit status, when the engine died
 
 The settings are in `server.settings.life`.

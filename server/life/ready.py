@@ -22,7 +22,7 @@ async def ready(raw: Request) -> dict[str, str]:
         RefusedError: 503, the engine is dead or the server is ending.
     """
     state: Any = raw.app.state
-    if getattr(getattr(state, "server", None), "should_exit", False):
+    if getattr(state, "quartet_ending", False) or getattr(getattr(state, "server", None), "should_exit", False):
         raise refuse(503, "the server is ending", code="not_ready")
     try:
         await state.engine_client.check_health()

@@ -18,3 +18,5 @@ class LifeSettings(Section):
     """Most requests that wait for their turn; further ones are answered with 503."""
     max_wait: Annotated[float, Field(ge=0.01, le=86_400)] = 30.0
     """Longest wait for a turn, seconds."""
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """What requests that run are given to finish after SIGTERM, seconds."""

@@ -28,6 +28,7 @@ PREFIX = "QUARTET_"
 # From the inside out: the last one sees a request first.
 MIDDLEWARE = (
     "server.middleware.usage.OpenAIUsage",
+    "server.life.drain.Drain",
     "server.middleware.errors.OpenAIErrors",
     "server.middleware.body.BodyLimits",
     "server.life.pressure.BackPressure",

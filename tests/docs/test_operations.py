@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from server.keys.middleware import OPEN
+from server.life.drain import CODE
 from server.life.end import ENGINE_DIED
 from server.settings import load
 from tests.docs.markdown import ROOT, blocks, inline_code, prose
@@ -22,4 +23,6 @@ def test_facts_are_those_of_the_code() -> None:
     assert f"exit status {ENGINE_DIED}" in prose(DOCUMENT)
     assert {f"GET {path}" for path in OPEN} <= set(inline_code(DOCUMENT))
     life = "".join(path.read_text() for path in (ROOT / "server/life").glob("*.py"))
+    assert CODE == "server_ending"
+    assert {CODE, "grace_seconds"} <= set(inline_code(DOCUMENT))
     assert all(f'"{code}"' in life for code in ("not_ready", "server_overloaded"))
