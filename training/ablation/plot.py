@@ -1,5 +1,6 @@
 """`scores.png`: one panel per sweep, score with error bars against cost in tokens."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def _draw_curves(axes: Any, summary: Summary) -> None:
     for name, points in series(summary).items():
         cost = [point.tokens_per_medium if per_medium else point.training_tokens for point in points]
         scores = [100 * point.right.value for point in points]
-        errors = [100 * (point.right.error or 0) for point in points]
+        errors = [math.nan if point.right.error is None else 100 * point.right.error for point in points]
         axes.errorbar(cost, scores, errors, marker="o", markersize=4, capsize=3, label=name or None)
     _draw_ceiling(axes, summary.points, per_medium)
     axes.set_xscale("log", base=2 if per_medium else 10)
@@ -78,7 +79,7 @@ def _draw_settings(axes: Any, summary: Summary) -> None:
     """One bar per setting, with what it cost in training tokens."""
     points = summary.points[::-1]
     places = range(len(points))
-    errors = [100 * (point.right.error or 0) for point in points]
+    errors = [math.nan if point.right.error is None else 100 * point.right.error for point in points]
     axes.barh(places, [100 * p.right.value for p in points], xerr=errors, color="tab:blue", alpha=0.7, capsize=3)
     for control, mark in (("ceiling", "|"), ("shuffled", "x")):
         found = [(100 * v, i) for i, p in enumerate(points) if (v := getattr(p, control)) is not None]
