@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,12 +63,14 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Self:
+    def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a packed directory; an adapter that is active only with media lies beside the weights in it."""
-        model: Self = super().from_pretrained(path, *args, **kwargs)
+        loaded: Any = super().from_pretrained(path, *args, **kwargs)
+        # With `output_loading_info` it is a pair.
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config.adapter_scope == MEDIA:
             model.language_model = load_adapter(model.language_model, Path(path) / ADAPTER, MEDIA)
-        return model
+        return loaded
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave every part with its own initialisation."""

@@ -20,7 +20,7 @@ def serve(loaded: Loaded, engine_flags: EngineFlags = None) -> None:
 
 @takes_settings
 def config(loaded: Loaded) -> None:
-    """Print the settings in effect as YAML, each with where it was said."""
+    """Print the settings in effect as YAML, with where each was said."""
     from server.settings.show import show
 
     print(show(loaded), end="")

@@ -55,7 +55,7 @@ def prepare(folder: Path) -> None:
     for modality in recipe["modalities"].values():
         modality |= {"initialisation": {"type": "random"}, "projector": {"type": "mlp", "tokens": 2}}
     sources = ("captions", "clips", "llava", "photos", "s3")
-    recipe["stages"][0] |= {"max_length": 256, "data": [{"source": source} for source in sources]}
+    recipe["stages"][0] |= {"max_length": 256, "batch_tokens": 256, "data": [{"source": source} for source in sources]}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 

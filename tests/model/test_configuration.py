@@ -84,7 +84,7 @@ def test_tied_embeddings_follow_the_language_model():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modalitys": {}}, "config: unknown key 'modalitys'; known keys are llm_vocab_size, modalities, text_config"),
+        ({"modalitys": {}}, "config: unknown key 'modalitys'; known keys are adapter_scope, "),
         ({"modalities": []}, "modalities: expected a mapping, got []"),
         ({"modalities": {"image": 3}}, "modalities.image: expected a mapping, got int"),
         ({"text_config": "llama"}, "text_config: expected a mapping, got 'llama'"),

@@ -16,7 +16,7 @@ def ablate(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the checkpoint of every trial.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed.")] = False,
 ) -> None:
-    """Train a recipe again and again with one choice changed, and report what that is worth.
+    """Train a recipe with changes, and report what each is worth.
 
     Trials that have ended are never repeated: the same command continues a sweep that was interrupted.
     """

@@ -16,7 +16,7 @@ def train(
         bool, typer.Option("--resume", help="Continue from the last saved step, to the same result.")
     ] = False,
 ) -> None:
-    """Train what the stages of a recipe name: projectors, a LoRA adapter, the language model, encoders.
+    """Train what the stages of a recipe name.
 
     The checkpoint that is written can be served, packed and scored as it is. Ctrl-C and SIGTERM save the current step
     and end with status 130 and 143; --resume goes on from there.

@@ -20,6 +20,8 @@ def normalise(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     letters = "".join(c for c in folded if c not in string.punctuation and unicodedata.category(c)[0] != "P")
+    # What stood apart may now stand beside an accent.
+    letters = unicodedata.normalize("NFKC", letters)
     return " ".join(_ARTICLES.sub(" ", letters).split())
 
 
