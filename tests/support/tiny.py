@@ -4,6 +4,7 @@
 them by `file:` sources with their sha256, so every test runs the code that serves the real model.
 """
 
+import copy
 import io
 import wave
 from collections.abc import Mapping
@@ -147,7 +148,8 @@ def build_checkpoint(
 
 def build_llm(directory: Path, llm: str = "llama") -> Path:
     """Write a random language model of kind `llm` with its tokenizer, in Hugging Face's layout."""
-    model = AutoModelForCausalLM.from_config(LLMS[llm])
+    # A copy in float32: a model that was made of these configurations may have left its data type in them.
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(LLMS[llm]), dtype=torch.float32)
     model.generation_config.do_sample = False
     model.save_pretrained(directory)
     build_tokenizer().save_pretrained(directory)
