@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.encoders.fbank import FRAME, SAMPLING_RATE, log_mel
 from model.encoders.imagebind import ImageBindConfig, Trunk, published_names
-from model.errors import MediaLimitError
+from model.encoders.sounds import check_seconds, silence
 from model.fields import check_range
 from model.media import Sound, resample
 
@@ -54,11 +54,7 @@ class ImageBindAudioConfig(ImageBindConfig):
 
     def check(self, medium: Sound) -> None:
         """Refuse a sound longer than `max_seconds`; it is never cut silently."""
-        if medium.seconds > self.max_seconds + 1e-3:
-            raise MediaLimitError(
-                f"the sound lasts {medium.seconds:.1f} s, this model hears at most {self.max_seconds:g} s; "
-                "send a shorter one"
-            )
+        check_seconds(medium, self.max_seconds)
 
     def preprocess(self, medium: Sound) -> Tensor:
         """Mono sound -> normalised log-mel features `[clips, 1, 128, 204]`.
@@ -82,7 +78,7 @@ class ImageBindAudioConfig(ImageBindConfig):
 
     def example(self) -> Sound:
         """Silence of the longest accepted length."""
-        return Sound(np.zeros(int(self.max_seconds * SAMPLING_RATE), dtype=np.float32), SAMPLING_RATE)
+        return silence(self.max_seconds, SAMPLING_RATE)
 
     def build(self) -> nn.Module:
         """The audio transformer."""

@@ -22,7 +22,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from model.encoders.base import EncoderConfig
 from model.encoders.depth import POOLED, check_features, depth
-from model.errors import ConfigurationError, MediaLimitError
+from model.encoders.sounds import check_seconds, silence
+from model.errors import ConfigurationError
 from model.fields import check_range
 from model.media import Sound, resample
 
@@ -107,11 +108,7 @@ class WhisperConfig(EncoderConfig):
 
     def check(self, medium: Sound) -> None:
         """Refuse a sound longer than `max_seconds`; it is never cut silently."""
-        if medium.seconds > self.max_seconds + 1e-3:
-            raise MediaLimitError(
-                f"the sound lasts {medium.seconds:.1f} s, this model hears at most {self.max_seconds:g} s; "
-                "send a shorter one"
-            )
+        check_seconds(medium, self.max_seconds)
 
     def preprocess(self, medium: Sound) -> Tensor:
         """Mono sound -> log-mel `[mel_bins, frames]`, 10 ms each, of its own length (an even number) or the window's.
@@ -133,7 +130,7 @@ class WhisperConfig(EncoderConfig):
 
     def example(self) -> Sound:
         """Silence of the longest accepted length."""
-        return Sound(np.zeros(int(self.max_seconds * SAMPLING_RATE), dtype=np.float32), SAMPLING_RATE)
+        return silence(self.max_seconds, SAMPLING_RATE)
 
     def build(self) -> nn.Module:
         """The encoder with mean pooling, or as much of it as gives the frames."""
