@@ -167,19 +167,19 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         tokens: list[int] = []
         logprobs: list[float] = []
         cache = None
-        while len(tokens) < max_tokens:
-            with self._adapted(prompt):
+        with self._adapted(prompt):
+            while len(tokens) < max_tokens:
                 output = self.language_model(
                     inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1
                 )
-            cache = output.past_key_values
-            scores = self._suppress(output.logits[:, -1]).float().log_softmax(dim=-1)
-            best = int(scores.argmax())
-            tokens.append(best)
-            logprobs.append(float(scores[0, best]))
-            if best in stops:
-                break
-            embeddings = self.get_input_embeddings()(torch.tensor([[best]], device=self.device))
+                cache = output.past_key_values
+                scores = self._suppress(output.logits[:, -1]).float().log_softmax(dim=-1)
+                best = int(scores.argmax())
+                tokens.append(best)
+                logprobs.append(float(scores[0, best]))
+                if best in stops:
+                    break
+                embeddings = self.get_input_embeddings()(torch.tensor([[best]], device=self.device))
         return Generation(tokens, logprobs)
 
     @torch.no_grad()
@@ -212,8 +212,8 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         found: list[list[int]] = [[] for _ in prompts]
         finished = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
         cache = None
-        for _ in range(max_tokens):
-            with self._adapted(ids):
+        with self._adapted(ids):
+            for _ in range(max_tokens):
                 output = self.language_model(
                     inputs_embeds=embeddings,
                     attention_mask=mask,
@@ -222,16 +222,16 @@ class QuartetForConditionalGeneration(PreTrainedModel):
                     use_cache=True,
                     logits_to_keep=1,
                 )
-            cache = output.past_key_values
-            best = self._suppress(output.logits[:, -1]).argmax(dim=-1)
-            for row in (~finished).nonzero().flatten().tolist():
-                found[row].append(int(best[row]))
-            finished |= torch.isin(best, stops)
-            if finished.all():
-                break
-            embeddings = self.get_input_embeddings()(best[:, None])
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-            positions = positions[:, -1:] + 1
+                cache = output.past_key_values
+                best = self._suppress(output.logits[:, -1]).argmax(dim=-1)
+                for row in (~finished).nonzero().flatten().tolist():
+                    found[row].append(int(best[row]))
+                finished |= torch.isin(best, stops)
+                if finished.all():
+                    break
+                embeddings = self.get_input_embeddings()(best[:, None])
+                mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+                positions = positions[:, -1:] + 1
         return found
 
     def _adapted(self, input_ids: Tensor) -> AbstractContextManager[None]:
