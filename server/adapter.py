@@ -24,7 +24,7 @@ ID = 2**31 - 1
 
 
 def adapter_flags(directory: Path, config: "QuartetConfig") -> list[str]:
-    """VLLM's flags for the adapter in a servable directory; none where there is none to switch.
+    """Flags of vLLM for the adapter in a servable directory; none where there is none to switch.
 
     Raises:
         CheckpointError: the configuration promises an adapter that is not there, or of a rank vLLM does not know.

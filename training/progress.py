@@ -40,11 +40,11 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Time that was trained, in earlier sessions too."""
+        """Time that was trained, before earlier stops too."""
         return self._before + time.perf_counter() - self._begun
 
     def at(self, step: int) -> dict[str, float]:
-        """Seconds, totals until `step`, and the speed of this session."""
+        """Seconds, totals until `step`, and the speed since the last start."""
         elapsed = max(time.perf_counter() - self._begun, 1e-9)
         samples, tokens = self._total(self.samples, step), self._total(self.tokens, step)
         return {
@@ -56,7 +56,7 @@ class Meter:
         }
 
     def left(self, step: int) -> float:
-        """Seconds until the end, at this session's pace; what is left is measured in tokens."""
+        """Seconds until the end, at the pace since the last start; what is left is measured in tokens."""
         done = self._total(self.tokens, step) - self._total(self.tokens, self._first)
         return (time.perf_counter() - self._begun) * (self.tokens[-1] - self._total(self.tokens, step)) / max(done, 1)
 

@@ -67,11 +67,11 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Where a run's last session took place, and what it used there."""
+    """Where a run was last started, and what it used since."""
 
     device: str
     hours: float
-    """Of this session, from reading the corpus on."""
+    """Since the last start, from reading the corpus on."""
     peak_memory: int
     """Bytes, of the process and its children, seen every half second."""
     peak_device_memory: int
@@ -262,7 +262,7 @@ def report_lines(output: Path, recipe: Recipe, facts: Facts) -> list[str]:
     gib = facts.machine.peak_memory / 2**30
     rows = {"device": facts.machine.device, "hours of training": f"{hours:.2f}"}
     rows |= {
-        "hours of this session, preparation included": f"{facts.machine.hours:.2f}",
+        "hours since the last start, preparation included": f"{facts.machine.hours:.2f}",
         "peak memory": f"{gib:.2f} GiB",
     }
     if facts.machine.peak_device_memory:
