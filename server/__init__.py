@@ -12,7 +12,7 @@ A request's way through, from the outside in:
     middleware/usage     token counts in OpenAI's names
     routes/              `requests` reads the body, `content` its parts, vLLM's handlers answer
     connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded, within limits
-    prompts              counts what enters the engine
+    entrance             where prompts enter the engine: counted (`prompts`), answers too, adapter chosen (`adapter`)
 
 Beside it: `settings` (what an operator can choose), `commands` and `launcher` (from the command line to a running
 server), `adapter` (LoRA only where there are media), `chat` (the terminal client), `demo` (what `make demo` runs).

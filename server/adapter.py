@@ -6,16 +6,15 @@ gets the adapter, one without gets the plain language model. A request that name
 of the prefix cache are keyed by adapter, so neither kind ever reads the other's.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from model.adapter import ADAPTER, MEDIA, adapter_rank
 from model.errors import CheckpointError
+from server.entrance import Entry, Guard
 
 if TYPE_CHECKING:
-    from vllm.lora.request import LoRARequest
-
     from model.configuration import QuartetConfig
 
 NAME = "quartet-media"
@@ -41,11 +40,11 @@ def adapter_flags(directory: Path, config: "QuartetConfig") -> list[str]:
     return ["--enable-lora", "--max-lora-rank", str(fitting)]
 
 
-async def switch_adapter(engine_client: Any, directory: Path) -> None:
-    """Load the adapter of `directory` and make `engine_client` use it for every prompt with media.
+async def load_adapter(engine_client: Any, directory: Path) -> Guard:
+    """Load the adapter of `directory`; the guard of `server.entrance` that uses it for every prompt with media.
 
     Args:
-        engine_client: of an API server, before its first request; changed in place.
+        engine_client: of an API server, before its first request.
         directory: what is served, a directory from `model.assembly.assemble`.
     """
     from vllm.lora.request import LoRARequest
@@ -54,17 +53,12 @@ async def switch_adapter(engine_client: Any, directory: Path) -> None:
     # Before the first request needs it; and others that are loaded later never push it out.
     await engine_client.add_lora(adapter)
     await engine_client.pin_lora(ID)
-    generate = engine_client.generate
 
-    def switched(
-        prompt: Any, *args: Any, lora_request: "LoRARequest | None" = None, **kwargs: Any
-    ) -> AsyncGenerator[Any, None]:
-        if lora_request is None and has_media(prompt):
-            lora_request = adapter
-        stream: AsyncGenerator[Any, None] = generate(prompt, *args, lora_request=lora_request, **kwargs)
-        return stream
+    def switch(entry: Entry) -> None:
+        if entry.options.get("lora_request") is None and has_media(entry.prompt):
+            entry.options["lora_request"] = adapter
 
-    engine_client.generate = switched
+    return switch
 
 
 def has_media(prompt: Any) -> bool:

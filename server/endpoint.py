@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from model.adapter import MEDIA
-from server.adapter import switch_adapter
+from server.adapter import load_adapter
 from server.connector import register_connector
+from server.entrance import Entrance
 from server.life.end import watch_end
-from server.limits.answers import watch_answers
-from server.prompts import watch_prompts
+from server.limits.answers import count_answers
+from server.prompts import count_prompts
 
 
 class QuartetEndpoint:
@@ -36,8 +37,8 @@ class QuartetEndpoint:
             return  # a server that only renders prompts
         config = engine_client.model_config.hf_config
         state.quartet_started = int(time.time())
-        watch_prompts(engine_client, tuple(config.modality_specs))
-        watch_answers(engine_client)
         watch_end(engine_client)
+        entrance = Entrance(engine_client)
+        entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]
         if getattr(config, "adapter_scope", None) == MEDIA:
-            await switch_adapter(engine_client, Path(engine_client.model_config.model))
+            entrance.guards.append(await load_adapter(engine_client, Path(engine_client.model_config.model)))

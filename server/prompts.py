@@ -1,26 +1,22 @@
 """What of a prompt stands for media: counted where every prompt enters the engine, whichever route it came by."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.exchange import current_exchange
+from server.entrance import Entry, Guard
 
 
-def watch_prompts(engine_client: Any, modalities: Sequence[str]) -> None:
-    """Let `engine_client` note the tokens of each prompt in the exchange it belongs to; changed in place."""
-    generate = engine_client.generate
+def count_prompts(modalities: Sequence[str]) -> Guard:
+    """A guard of `server.entrance`: notes the tokens of each prompt in the exchange it belongs to."""
 
-    def watched(prompt: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        exchange = current_exchange()
-        counted = dict.fromkeys(modalities, 0) | media_tokens(prompt)
-        for modality, tokens in counted.items():
+    def count(entry: Entry) -> None:
+        exchange = entry.exchange
+        for modality, tokens in (dict.fromkeys(modalities, 0) | media_tokens(entry.prompt)).items():
             exchange.media_tokens[modality] = exchange.media_tokens.get(modality, 0) + tokens
-        if isinstance(prompt, Mapping):
-            exchange.prompt_tokens += len(prompt.get("prompt_token_ids") or ())
-        stream: AsyncGenerator[Any, None] = generate(prompt, *args, **kwargs)
-        return stream
+        if isinstance(entry.prompt, Mapping):
+            exchange.prompt_tokens += len(entry.prompt.get("prompt_token_ids") or ())
 
-    engine_client.generate = watched
+    return count
 
 
 def media_tokens(prompt: Any) -> dict[str, int]:

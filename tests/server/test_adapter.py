@@ -10,7 +10,8 @@ import pytest
 
 from model.adapter import ADAPTER
 from model.errors import CheckpointError
-from server.adapter import ID, adapter_flags, has_media, switch_adapter
+from server.adapter import ID, adapter_flags, has_media, load_adapter
+from server.entrance import Entrance
 
 TEXT = {"type": "token", "prompt_token_ids": [1, 2]}
 MEDIA = {"type": "multimodal", "prompt_token_ids": [1, 2], "mm_placeholders": {"image": [object()]}}
@@ -39,7 +40,7 @@ class Engine:
 
 async def test_only_prompts_with_media_use_it_and_no_choice_is_overruled(tmp_path: Path) -> None:
     engine = Engine()
-    await switch_adapter(engine, tmp_path)
+    Entrance(engine).guards.append(await load_adapter(engine, tmp_path))
     (adapter,) = engine.loaded
     assert (adapter.lora_path, engine.pinned) == (str(tmp_path / ADAPTER), [ID])
     own = object()

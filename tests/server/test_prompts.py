@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from server.entrance import Entrance
 from server.exchange import Exchange, begin, current_exchange
-from server.prompts import media_tokens, token_details, watch_prompts
+from server.prompts import count_prompts, media_tokens, token_details
 
 
 @dataclass
@@ -30,7 +31,7 @@ PROMPT = {"prompt_token_ids": [1] * 20, "mm_placeholders": {"image": [Range(4), 
 @pytest.fixture
 def engine() -> Engine:
     made = Engine()
-    watch_prompts(made, ("image", "audio"))
+    Entrance(made).guards.append(count_prompts(("image", "audio")))
     return made
 
 

@@ -9,9 +9,10 @@ import pytest
 from starlette.requests import Request
 
 from server.asgi import App, Receive, Scope, Send
+from server.entrance import Entrance
 from server.exchange import current_exchange
 from server.keys.key import Key, hashed
-from server.limits.answers import watch_answers
+from server.limits.answers import count_answers
 from server.limits.counters import Counters
 from server.limits.estimate import estimated_tokens
 from server.limits.middleware import KeyLimits
@@ -183,7 +184,7 @@ async def test_answers_are_counted_where_they_leave_the_engine(kind: str, length
     from server.exchange import Exchange, begin
 
     engine, sampling = Engine(), SimpleNamespace(output_kind=SimpleNamespace(name=kind))
-    watch_answers(engine)
+    Entrance(engine).guards.append(count_answers)
     begin(Exchange(request_id=""))
     assert len([one async for one in engine.generate("", sampling, request_id="r")]) == len(lengths)
     assert current_exchange().completion_tokens == 8
