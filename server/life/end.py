@@ -1,4 +1,4 @@
-"""Why the server ended: told to, or because its engine died; the exit status says which.
+"""Why the server ended: told to, because its engine died, or because its warm-up failed; the exit status says which.
 
 vLLM's server ends by itself when the engine dies, with the status of a success, after which some orchestrators would
 not start it again.
@@ -7,7 +7,9 @@ not start it again.
 from typing import Any
 
 ENGINE_DIED = 3
+WARM_UP_FAILED = 4
 _died: list[bool] = []
+_asked: list[int] = []
 
 
 def watch_end(engine_client: Any) -> None:
@@ -17,6 +19,7 @@ def watch_end(engine_client: Any) -> None:
     """
     shutdown = engine_client.shutdown
     _died.clear()
+    _asked.clear()
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         if not _died:
@@ -26,6 +29,11 @@ def watch_end(engine_client: Any) -> None:
     engine_client.shutdown = watched
 
 
+def end_with(status: int) -> None:
+    """Note the exit status of a server that is about to end for a reason of its own."""
+    _asked.append(status)
+
+
 def exit_status() -> int:
-    """0, or `ENGINE_DIED`."""
-    return ENGINE_DIED if any(_died) else 0
+    """0, `ENGINE_DIED`, or what was noted."""
+    return ENGINE_DIED if any(_died) else next(iter(_asked), 0)

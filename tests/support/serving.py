@@ -61,18 +61,24 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def wait(self) -> "ServerProcess":
-        """Return once the server is healthy; a failed start raises with the end of the log."""
+        """Return once the server is ready; a failed start raises with the end of the log."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            if self.healthy():
+            if self.ready():
                 return self
             time.sleep(0.1)
         self.stop()
         raise RuntimeError(f"the server did not start\n{self.tail()}")
 
     def healthy(self) -> bool:
+        return self._answers("/health")
+
+    def ready(self) -> bool:
+        return self._answers("/ready")
+
+    def _answers(self, path: str) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}{path}", timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
 
