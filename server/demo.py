@@ -116,7 +116,7 @@ def wait(server: subprocess.Popen[bytes], settings: ServerSettings, log: Path, c
             text = log.read_text(errors="replace")
             _, done, doing = [stage for stage in STAGES if stage[0] in text][-1]
             progress.update(task, completed=done, description=f"Starting the server: {doing}")
-            if done == 1.0 and _answers(settings):
+            if done == 1.0 and _answers(settings, "/ready"):
                 return True
             time.sleep(0.2)
     return False
@@ -161,10 +161,10 @@ def stop(server: subprocess.Popen[bytes]) -> None:
             server.wait()
 
 
-def _answers(settings: ServerSettings) -> bool:
+def _answers(settings: ServerSettings, path: str = "/health") -> bool:
     connection = http.client.HTTPConnection(settings.host, settings.port, timeout=2)
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except OSError:
         return False

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from server.keys.middleware import OPEN
 from server.life.drain import CODE
-from server.life.end import ENGINE_DIED
+from server.life.end import ENGINE_DIED, WARM_UP_FAILED
 from server.settings import load
 from tests.docs.markdown import ROOT, blocks, inline_code, prose
 
@@ -20,7 +20,9 @@ def test_settings(tmp_path: Path) -> None:
 
 
 def test_facts_are_those_of_the_code() -> None:
-    assert f"exit status {ENGINE_DIED}" in prose(DOCUMENT)
+    text = " ".join(prose(DOCUMENT).split())
+    assert f"exit status {ENGINE_DIED}" in text
+    assert f"exit status {WARM_UP_FAILED}" in text
     assert {f"GET {path}" for path in OPEN} <= set(inline_code(DOCUMENT))
     life = "".join(path.read_text() for path in (ROOT / "server/life").glob("*.py"))
     assert CODE == "server_ending"
