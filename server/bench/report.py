@@ -36,7 +36,8 @@ def _level(plan: Plan, targets: Sequence[Target], result: Result) -> dict[str, A
         "servers": {target.name: summary(blocks) for target, blocks in zip(targets, result.blocks, strict=True)},
     }
     if len(targets) == 2:
-        ratios = compare(*result.blocks, seed=plan.seed)
+        ours, theirs = result.blocks
+        ratios = compare(ours, theirs, seed=plan.seed)
         found["ratios"] = {name: dataclasses.asdict(ratio) for name, ratio in ratios.items()}
     return found
 
