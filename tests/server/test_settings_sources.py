@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "max_running": 8,
     "max_waiting": 0,
     "max_wait": 2.5,
+    "warm_up": False,
     "grace_seconds": 3.5,
     "keys_file": "keys.yaml",
     "api_key": "k" * 24,
