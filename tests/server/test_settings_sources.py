@@ -176,7 +176,8 @@ def test_help_is_complete_and_grouped(monkeypatch: pytest.MonkeyPatch, capsys: p
                 assert f"QUARTET_{name.upper()}" in shown
                 assert f"--{name.replace('_', '-')}" not in shown
             else:
-                flag = f"  --{name.replace('_', '-')} {accepted(field)}"
+                flag = f"  --{name.replace('_', '-')}"
+                flag += f" / --no-{name.replace('_', '-')}" if field.annotation is bool else f" {accepted(field)}"
                 assert heading < shown.index(flag)
     assert "engine_flags" in shown
 
