@@ -8,6 +8,7 @@
     |- PromptError               400 invalid_prompt          a conversation that cannot become tokens
     |- MediaError                400 invalid_media           bytes that are not the medium they claim to be
        |- MediaLimitError        400 media_too_large         a medium beyond a decode limit
+       |- MediaCostError         400 media_too_expensive     a medium that takes too much time or memory to decode
 
 A message says what was wrong, where, and what to do. It never contains the medium itself.
 `ValueError` is a base so that libraries which turn value errors into HTTP 400 do so for ours.
@@ -66,3 +67,9 @@ class MediaLimitError(MediaError):
     """A picture or sound beyond a decode limit (bytes, pixels, seconds, channels)."""
 
     code = "media_too_large"
+
+
+class MediaCostError(MediaError):
+    """A picture or sound whose decoding takes more time or memory than one medium may."""
+
+    code = "media_too_expensive"

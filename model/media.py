@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model.errors import MediaError, MediaLimitError
+from model.errors import MediaCostError, MediaError, MediaLimitError
 
 if TYPE_CHECKING:
     import soundfile
@@ -55,6 +55,8 @@ SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 MAX_SAMPLING_RATE = 192_000
 # Frames decoded at a time: channels are mixed block by block, so memory holds one channel whatever the file has.
 BLOCK = 1 << 18
+# Rounding of a length in samples to another sampling rate; nobody is refused for it.
+TOLERANCE_SECONDS = 1e-3
 # Loudest sample accepted. Full scale is 1; some tools write 16-bit values as floats. Beyond, spectrograms overflow.
 MAX_AMPLITUDE = 1 << 16
 # Container -> (its byte order, its kind, the chunk that holds the samples).
@@ -91,12 +93,28 @@ def modality_of(data: bytes) -> Literal["image", "audio"] | None:
     return "image" if found == "image" else "audio" if found == "audio" else None
 
 
+def check_encoded(data: bytes, modality: str, limits: MediaLimits = DEFAULT_LIMITS) -> None:
+    """What can be refused without a decoder.
+
+    Raises:
+        MediaError: empty, or its first bytes are those of the other modality.
+        MediaLimitError: more bytes than allowed.
+    """
+    _check_bytes(data, limits, "picture" if modality == "image" else "sound")
+    found = modality_of(data)
+    if modality == "image" and found == "audio":
+        raise MediaError(f"not a picture but a sound: send one of {', '.join(IMAGE_FORMATS)}, or the sound as a sound")
+    if modality == "audio" and found == "image":
+        raise MediaError("not a sound but a picture: send WAV, FLAC, OGG or MP3, or the picture as a picture")
+
+
 def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
     """Decode a picture to RGB, its EXIF orientation applied and transparency laid on white.
 
     Raises:
         MediaError: empty, not a picture of a supported format, or truncated.
         MediaLimitError: more bytes or pixels than allowed; pixels are checked before they are decoded.
+        MediaCostError: no memory for it.
     """
     _check_bytes(data, limits, "picture")
     try:
@@ -112,7 +130,9 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
         image = _upright(_eight_bit(image))
         if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
             rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            # Most have an alpha channel that hides nothing; white would shine through nowhere.
+            opaque = rgba.getchannel("A").getextrema() == (255, 255)
+            image = rgba if opaque else Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return image.convert("RGB")
     except MediaError:
         raise
@@ -120,6 +140,8 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
         raise MediaLimitError(f"the picture has more than {limits.max_pixels} pixels; send a smaller one") from None
     except UnidentifiedImageError:
         raise MediaError(f"not a picture: send one of {', '.join(IMAGE_FORMATS)}") from None
+    except MemoryError:
+        raise MediaCostError("decoding the picture takes too much memory; send a smaller one") from None
     # Pillow's decoders raise many kinds of errors on hostile bytes; all of them mean the same to the sender.
     except Exception as error:
         raise MediaError(f"the picture is damaged or truncated ({type(error).__name__}); send it again") from None
@@ -131,6 +153,7 @@ def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
     Raises:
         MediaError: empty, not a sound, a header that promises what the bytes do not hold, or NaN or infinite samples.
         MediaLimitError: more bytes, seconds or channels than allowed; checked before decoding.
+        MediaCostError: no memory for it.
     """
     import soundfile
 
@@ -150,12 +173,14 @@ def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
                 )
             if channels > limits.max_channels:
                 raise MediaLimitError(f"the sound has {channels} channels, at most {limits.max_channels} are decoded")
-            most = math.ceil(limits.max_seconds * rate)
+            most = math.ceil((limits.max_seconds + TOLERANCE_SECONDS) * rate)
             if promised is not None and promised > most and not _header_lies(data, promised, channels):
                 raise _too_long(promised / rate, limits)
             mono = _read_mono(file, most + 1)
     except MediaError:
         raise
+    except MemoryError:
+        raise MediaCostError("decoding the sound takes too much memory; send a smaller one") from None
     except Exception as error:
         raise MediaError(
             f"not a sound, or a damaged one ({type(error).__name__}): send WAV, FLAC, OGG or MP3"

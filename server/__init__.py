@@ -11,7 +11,7 @@ A request's way through, from the outside in:
     middleware/errors    every error in OpenAI's shape; whatever is inside may raise `errors.RefusedError`
     middleware/usage     token counts in OpenAI's names
     routes/              `requests` reads the body, `content` its parts, vLLM's handlers answer
-    connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded, within limits
+    connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded by `media`, within limits
     entrance             where prompts enter the engine: counted (`prompts`), answers too, adapter chosen (`adapter`)
 
 Beside it: `settings` (what an operator can choose), `commands` and `launcher` (from the command line to a running

@@ -1,29 +1,31 @@
-"""How media reach the engine: read by the resolver of their address, decoded by `model.media`, within limits.
+"""How media reach the engine: read by the resolver of their address, decoded by `server.media`, within limits.
 
-Registered with vLLM as media connector `quartet` and chosen by `VLLM_MEDIA_CONNECTOR`. Decoding runs in a small pool of
-threads, off the event loop; the bytes of a data URL are unpacked there too.
+Registered with vLLM as media connector `quartet` and chosen by `VLLM_MEDIA_CONNECTOR`. Nothing of it runs on the event
+loop: the bytes of a data URL are unpacked by threads, everything is decoded by processes of its own.
 """
 
 import asyncio
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from PIL import Image
 from vllm.exceptions import VLLMValidationError
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, MediaWithBytes
 
 from model.errors import MediaError
 from model.media import Sound, decode_audio, decode_data_url, decode_image
 from server.exchange import current_exchange
+from server.media.encoded import Encoded, Modality
+from server.media.limits import media_limits
+from server.media.pool import decode_pool
 from server.resolvers import DataUrls, resolver_of
-from server.settings import current
 
 NAME = "quartet"
 T = TypeVar("T")
 
-_pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2), thread_name_prefix="media")
+_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="media")
 
 
 class QuartetConnector(MediaConnector):
@@ -35,7 +37,7 @@ class QuartetConnector(MediaConnector):
 
     async def fetch_image_async(self, image_url: str, *, image_mode: str | None = "RGB") -> Any:
         """The same for any address, off the event loop."""
-        return await _fetch(image_url, _image)
+        return await _fetch(image_url, "image")
 
     def fetch_audio(self, audio_url: str) -> Any:
         """The sound of a data URL with its own sampling rate."""
@@ -43,7 +45,7 @@ class QuartetConnector(MediaConnector):
 
     async def fetch_audio_async(self, audio_url: str) -> Any:
         """The same for any address, off the event loop."""
-        return await _fetch(audio_url, _sound)
+        return await _fetch(audio_url, "audio")
 
     def load_from_url(self, url: str, media_io: Any, **kwargs: Any) -> Any:
         """Refuse any other kind of medium."""
@@ -59,21 +61,34 @@ def register_connector() -> None:
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(QuartetConnector)
 
 
-async def _fetch(url: str, decode: Callable[[bytes], T]) -> T:
+async def _fetch(url: str, modality: Modality) -> Any:
     """Read and decode a medium; why it failed is left in the exchange, whose middleware knows the part."""
-    run = asyncio.get_running_loop().run_in_executor
+    exchange = current_exchange()
     try:
-        resolver = resolver_of(url)
-        if isinstance(resolver, DataUrls):
-            medium = await run(_pool, lambda: decode(decode_data_url(url)))
-        else:
-            medium = await run(_pool, decode, await resolver.read(url))
+        medium = await _decode(Encoded(await _read(url), modality))
     except MediaError as error:
-        current_exchange().failures[url] = error
+        exchange.failures[url] = error
         raise VLLMValidationError(str(error), parameter="messages") from None
-    for gate in current_exchange().media_gates:
+    for gate in exchange.media_gates:
         await gate(*_size(medium))
     return medium
+
+
+async def _read(url: str) -> bytes:
+    resolver = resolver_of(url)
+    if isinstance(resolver, DataUrls):
+        return await asyncio.get_running_loop().run_in_executor(_threads, decode_data_url, url)
+    return await resolver.read(url)
+
+
+async def _decode(encoded: Encoded) -> MediaWithBytes[Image.Image] | Sound:
+    exchange, limits = current_exchange(), media_limits()
+    encoded.check(limits)
+    # The engine waits for all media of a request; once one of them is refused, the others would be work for nobody.
+    medium = await decode_pool().decode(encoded, limits, wanted=lambda: not exchange.failures)
+    if medium is None:
+        raise VLLMValidationError("another medium of the request was refused", parameter="messages")
+    return MediaWithBytes(medium, encoded.data) if isinstance(medium, Image.Image) else medium
 
 
 def _size(medium: Any) -> tuple[str, int]:
@@ -91,8 +106,8 @@ def _inline(url: str, decode: Callable[[bytes], T]) -> T:
 
 
 def _image(data: bytes) -> Any:
-    return MediaWithBytes(decode_image(data, current().media_limits), data)
+    return MediaWithBytes(decode_image(data, media_limits()), data)
 
 
 def _sound(data: bytes) -> Sound:
-    return decode_audio(data, current().media_limits)
+    return decode_audio(data, media_limits())

@@ -14,6 +14,8 @@ from server.connector import register_connector
 from server.entrance import Entrance
 from server.life.end import watch_end
 from server.limits.answers import count_answers
+from server.media.limits import hear_at_most
+from server.media.pool import decode_pool
 from server.prompts import count_prompts
 
 
@@ -37,6 +39,10 @@ class QuartetEndpoint:
             return  # a server that only renders prompts
         config = engine_client.model_config.hf_config
         state.quartet_started = int(time.time())
+        for spec in config.modality_specs.values():
+            if (window := getattr(spec.encoder, "max_seconds", None)) is not None:
+                hear_at_most(window)
+        decode_pool()
         watch_end(engine_client)
         entrance = Entrance(engine_client)
         entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]

@@ -3,10 +3,7 @@
 import numpy as np
 
 from model.errors import MediaLimitError
-from model.media import Sound
-
-# Rounding of a length in samples to another rate.
-TOLERANCE_SECONDS = 1e-3
+from model.media import TOLERANCE_SECONDS, Sound
 
 
 def check_seconds(sound: Sound, most: float) -> None:

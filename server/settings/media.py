@@ -22,6 +22,13 @@ class MediaSettings(Section):
     max_media_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = MediaLimits.max_bytes
     """Largest file of one medium, bytes."""
 
+    decode_workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processes that decode media; by default one a core, four at most."""
+    decode_queue: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    """Most media that wait to be decoded; a request with further ones is answered with 503."""
+    decode_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
+    """Processor time to decode one medium, seconds; half as much again for each MiB of its file."""
+
     @property
     def media_limits(self) -> MediaLimits:
         """What one medium may cost to decode."""

@@ -45,6 +45,9 @@ VALUES: dict[str, Any] = {
     "max_image_pixels": 1000,
     "max_audio_seconds": 12.5,
     "max_media_bytes": 4096,
+    "decode_workers": 3,
+    "decode_queue": 0,
+    "decode_seconds": 2.5,
 }
 
 
