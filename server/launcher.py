@@ -11,10 +11,10 @@ Two steps, because some of what the engine reads from the environment must be th
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from model.errors import CheckpointError, QuartetError
+from model.errors import QuartetError
+from model.location import find
 from server.keys.source import KeySource
 from server.life.end import exit_status
 from server.settings import ServerSettings, current
@@ -87,26 +87,6 @@ def go_offline() -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     # The library read its environment when the checkpoint was opened.
     constants.HF_HUB_OFFLINE = True
-
-
-def find(model: str) -> Path:
-    """The directory `model` names: a local one, or a snapshot of a repository on the hub.
-
-    Raises:
-        CheckpointError: neither a directory nor a repository that can be downloaded.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path.resolve()
-    if model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise CheckpointError(f"{model} is not a directory; give a checkpoint's directory or org/name on the hub")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(f"{model}: neither a local directory nor on the hub ({type(error).__name__})") from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Resolves the lock files in requirements/ again from pyproject.toml.
 
-    python tools/lock.py [--upgrade] [cpu] [gpu] [installer]
+    python tools/lock.py [--upgrade] [cpu] [gpu] [deploy] [installer]
 
 `cpu.lock` is what `make venv` installs and the tests run on. `gpu.lock` is resolved the same way for Linux x86_64 with
 CUDA. Pins that still fit are kept unless `--upgrade` is given. Packages come from wherever pip is configured to look;
@@ -33,6 +33,10 @@ LOCKS = {
     "gpu": (
         "pyproject.toml --extra=gpu --extra=train --python-version=3.11 --python-platform=x86_64-manylinux_2_28",
         "CUDA GPU: engine and training, Linux x86_64, Python 3.11. Resolved, never installed: no GPU at hand.",
+    ),
+    "deploy": (
+        "requirements/deploy.in --no-deps --universal --python-version=3.11",
+        "What the tests of helm/ and docker/ run or read; see tools/deploy_tools.py.",
     ),
     "installer": (
         "requirements/installer.in --universal --python-version=3.11",

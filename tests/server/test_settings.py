@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from model.errors import CheckpointError, ConfigurationError
-from server.launcher import command, find
+from model.errors import ConfigurationError
+from server.launcher import command
 from server.settings import MIDDLEWARE, ServerSettings, load
 
 MODALITIES = {"image": 4, "audio": 4}
@@ -105,9 +105,3 @@ def test_settings_reach_the_server_s_processes_through_the_environment(monkeypat
 def test_impossible_values_are_named(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"{field}: "):
         ServerSettings(**{field: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("model", ["nowhere", "./a/b", "a/b/c", "/nowhere/at/all"])
-def test_model_that_is_neither_directory_nor_repository(model: str) -> None:
-    with pytest.raises(CheckpointError, match="not a directory"):
-        find(model)
