@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("flags", nargs="*", help="after --, further flags of vLLM's server")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
-    settings = ServerSettings(model=options.model, port=options.port)
+    settings = ServerSettings(model=options.model, port=options.port, playground=True)
     if _answers(settings):
         console.print(f"Port {settings.port} is in use; choose another one: make demo PORT=8001")
         return 1
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ask(settings, console)
             if not options.once:
                 console.print(f"\nThe server stays at http://{settings.host}:{settings.port}/v1 until Ctrl-C.")
+                console.print(f"Try it in a browser: http://{settings.host}:{settings.port}/")
                 console.print(
                     f"Talk to it in another terminal: quartet chat --url http://{settings.host}:{settings.port}/v1"
                 )

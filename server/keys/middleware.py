@@ -1,7 +1,7 @@
 """401 without a key, 403 where the key may not; what comes after it knows whose request it is.
 
-Open are only the two paths that an orchestrator asks and what a browser asks before it sends a key. The key leaves the
-request here: nothing behind this middleware can log or forward it.
+Open are only the two paths that an orchestrator asks, what a browser asks before it sends a key, and the page of the
+playground where it is enabled. The key leaves the request here: nothing behind this middleware can log or forward it.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from server.settings import current
 
 OPEN = frozenset(("/health", "/ready"))
 METRICS = "/metrics"
+PAGE = "/"
 _CHALLENGE = ((b"www-authenticate", b"Bearer"),)
 
 
@@ -26,6 +27,8 @@ class ApiKeys:
         settings = current()
         self.source = source or KeySource(settings.keys_path, settings.secret_key)
         self.metrics_access = metrics_access or settings.metrics_access
+        # The playground holds nothing; what it asks the API carries a key.
+        self.open = OPEN | ({PAGE} if settings.playground else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
@@ -49,7 +52,7 @@ class ApiKeys:
         await self.app(scope, receive, send)
 
     def _open(self, scope: Scope) -> bool:
-        if scope["path"] in OPEN or (scope["path"] == METRICS and self.metrics_access == "open"):
+        if scope["path"] in self.open or (scope["path"] == METRICS and self.metrics_access == "open"):
             return True
         # A browser's question whether it may send one; the middleware for browsers answers it and nothing else.
         asks = header(scope["headers"], b"access-control-request-method")

@@ -11,6 +11,7 @@ from server.errors import ApiError
 
 # `{...}` is one step of a path; a model's name may have two.
 ROUTES = (
+    "/",
     "/health",
     "/ready",
     "/metrics",

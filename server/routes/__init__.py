@@ -7,6 +7,6 @@ own handler.
 from fastapi import APIRouter
 
 from server.life import ready
-from server.routes import generation, models, tokens
+from server.routes import generation, models, playground, tokens
 
-ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router, ready.router)
+ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router, ready.router, playground.router)

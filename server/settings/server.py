@@ -22,6 +22,7 @@ from server.settings.media import MediaSettings
 from server.settings.messages import explain
 from server.settings.model import ModelSettings
 from server.settings.network import NetworkSettings
+from server.settings.playground import PlaygroundSettings
 from server.settings.sections import Section
 
 PREFIX = "QUARTET_"
@@ -52,6 +53,7 @@ class ServerSettings(
     KeySettings,
     LimitSettings,
     MediaSettings,
+    PlaygroundSettings,
     BaseSettings,
 ):
     """Everything `quartet serve` can be told.

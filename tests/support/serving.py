@@ -20,7 +20,12 @@ START_SECONDS = 900.0
 MAX_MEDIA = 10
 MAX_BODY_BYTES = 8 * 1024 * 1024
 BODY_TIMEOUT = 3
-SHARED = ("--max-media", str(MAX_MEDIA), "--max-body-bytes", str(MAX_BODY_BYTES), "--body-timeout", str(BODY_TIMEOUT))
+SHARED = (
+    *("--max-media", str(MAX_MEDIA)),
+    *("--max-body-bytes", str(MAX_BODY_BYTES)),
+    *("--body-timeout", str(BODY_TIMEOUT)),
+    "--playground",
+)
 
 
 def free_port() -> int:
