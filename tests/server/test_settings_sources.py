@@ -48,6 +48,7 @@ VALUES: dict[str, Any] = {
     "decode_workers": 3,
     "decode_queue": 0,
     "decode_seconds": 2.5,
+    "playground": True,
 }
 
 

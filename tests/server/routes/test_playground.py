@@ -35,7 +35,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
         app = FastAPI(openapi_url=None)
         app.include_router(playground.router)
         app.add_api_route("/v1/models", lambda: {})
-        guarded = RequestHeaders(AllowedRoutes(ApiKeys(OpenAIErrors(app), KeySource(path), "admin")))  # type: ignore[arg-type]
+        # As the engine's server does it: inside of what answers 500 to everything.
+        app.add_middleware(OpenAIErrors)
+        guarded = RequestHeaders(AllowedRoutes(ApiKeys(app, KeySource(path), "admin")))  # type: ignore[arg-type]
         return httpx.AsyncClient(transport=httpx.ASGITransport(app=guarded), base_url="http://test")  # type: ignore[arg-type]
 
     yield make
