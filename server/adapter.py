@@ -8,36 +8,14 @@ of the prefix cache are keyed by adapter, so neither kind ever reads the other's
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
-from model.adapter import ADAPTER, MEDIA, adapter_rank
-from model.errors import CheckpointError
+from model.adapter import ADAPTER
 from server.entrance import Entry, Guard
-
-if TYPE_CHECKING:
-    from model.configuration import QuartetConfig
 
 NAME = "quartet-media"
 # vLLM counts the ids of adapters that are loaded by name from 1 on.
 ID = 2**31 - 1
-
-
-def adapter_flags(directory: Path, config: "QuartetConfig") -> list[str]:
-    """Flags of vLLM for the adapter in a servable directory; none where there is none to switch.
-
-    Raises:
-        CheckpointError: the configuration promises an adapter that is not there, or of a rank vLLM does not know.
-    """
-    if config.adapter_scope != MEDIA:
-        return []
-    from vllm.config.lora import MaxLoRARanks
-
-    rank = adapter_rank(directory / ADAPTER)
-    known = sorted(get_args(MaxLoRARanks))
-    fitting = next((size for size in known if size >= rank), None)
-    if fitting is None:
-        raise CheckpointError(f"{directory / ADAPTER}: rank {rank} is above {known[-1]}, the largest that vLLM serves")
-    return ["--enable-lora", "--max-lora-rank", str(fitting)]
 
 
 async def load_adapter(engine_client: Any, directory: Path) -> Guard:
@@ -50,9 +28,9 @@ async def load_adapter(engine_client: Any, directory: Path) -> Guard:
     from vllm.lora.request import LoRARequest
 
     adapter = LoRARequest(NAME, ID, str(directory / ADAPTER))
-    # Before the first request needs it; and others that are loaded later never push it out.
+    # Before the first request needs it. Not pinned: the engine would compute as many others beside it as it has room
+    # for all of them together.
     await engine_client.add_lora(adapter)
-    await engine_client.pin_lora(ID)
 
     def switch(entry: Entry) -> None:
         if entry.options.get("lora_request") is None and has_media(entry.prompt):

@@ -10,6 +10,8 @@ from typing import Any
 
 from model.adapter import MEDIA
 from server.adapter import load_adapter
+from server.adapters.choice import default_adapters
+from server.adapters.hot import hot_adapters
 from server.connector import register_connector
 from server.entrance import Entrance
 from server.life.end import watch_end
@@ -17,6 +19,7 @@ from server.limits.answers import count_answers
 from server.media.limits import hear_at_most
 from server.media.pool import decode_pool
 from server.prompts import count_prompts
+from server.settings import current
 
 
 class QuartetEndpoint:
@@ -43,8 +46,11 @@ class QuartetEndpoint:
             if (window := getattr(spec.encoder, "max_seconds", None)) is not None:
                 hear_at_most(window)
         decode_pool()
+        state.quartet_adapters = hot_adapters(current(), state, config, args)
         watch_end(engine_client)
         entrance = Entrance(engine_client)
         entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]
+        if current().default_mm_loras:
+            entrance.guards.append(default_adapters(state, current().default_mm_loras))
         if getattr(config, "adapter_scope", None) == MEDIA:
             entrance.guards.append(await load_adapter(engine_client, Path(engine_client.model_config.model)))

@@ -61,14 +61,14 @@ def prepare(settings: ServerSettings) -> list[str]:
     found = find(settings.model)
     from model.assembly import assemble
     from model.configuration import QuartetConfig
-    from server.adapter import adapter_flags
+    from server.adapters.flags import lora_flags
 
     directory = assemble(found)
     config = QuartetConfig.from_pretrained(directory)
     tokens = {name: spec.tokens for name, spec in config.modality_specs.items()}
     context = int(getattr(config.get_text_config(), "max_position_embeddings", 4096))
     flags = settings.flags(tokens, context, token_bytes(config, settings.dtype))
-    return ["--model", str(directory), *flags, *adapter_flags(directory, config)]
+    return ["--model", str(directory), *flags, *lora_flags(settings, directory, config)]
 
 
 def token_bytes(config: "QuartetConfig", dtype: str) -> int:

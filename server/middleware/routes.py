@@ -8,6 +8,7 @@ import re
 
 from server.asgi import App, Receive, Scope, Send, answer
 from server.errors import ApiError
+from server.settings import current
 
 # `{...}` is one step of a path; a model's name may have two.
 ROUTES = (
@@ -26,7 +27,11 @@ ROUTES = (
     "/v1/responses/{id}/cancel",
     "/tokenize",
     "/detokenize",
+    "/v1/load_lora_adapter",
+    "/v1/unload_lora_adapter",
 )
+# There only where the settings allow it.
+ADAPTER_ROUTES = frozenset(("/v1/load_lora_adapter", "/v1/unload_lora_adapter"))
 _STEPS = {"{model}": r"[\w.:@+-]+(?:/[\w.:@+-]+)?"}
 
 
@@ -43,13 +48,14 @@ _PATTERN = re.compile("|".join(map(_pattern, ROUTES)), re.ASCII)
 class AllowedRoutes:
     """Answers 404 to every path that is not on the list."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, hidden: frozenset[str] | None = None) -> None:
         self.app = app
+        self.hidden = hidden if hidden is not None else frozenset() if current().hot_adapters else ADAPTER_ROUTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
         path = scope.get("path", "")
-        if scope["type"] == "lifespan" or _PATTERN.fullmatch(path):
+        if scope["type"] == "lifespan" or (path not in self.hidden and _PATTERN.fullmatch(path)):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":

@@ -7,6 +7,13 @@ own handler.
 from fastapi import APIRouter
 
 from server.life import ready
-from server.routes import generation, models, playground, tokens
+from server.routes import adapters, generation, models, playground, tokens
 
-ROUTERS: tuple[APIRouter, ...] = (generation.router, tokens.router, models.router, ready.router, playground.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    generation.router,
+    tokens.router,
+    models.router,
+    adapters.router,
+    ready.router,
+    playground.router,
+)

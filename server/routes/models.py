@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from model.media import IMAGE_FORMATS, SOUND_FORMATS
 from server.errors import refuse
+from server.exchange import current_exchange
 from server.settings import current
 
 router = APIRouter()
@@ -15,8 +16,8 @@ FORMATS = {"image": IMAGE_FORMATS, "audio": SOUND_FORMATS}
 
 @router.get("/v1/models")
 async def list_models(raw: Request) -> dict[str, Any]:
-    """Every model id that a request may name: the model itself and its adapters."""
-    return {"object": "list", "data": await cards(raw)}
+    """Every model id that a request may name: the model itself and its adapters, of those that its key may use."""
+    return {"object": "list", "data": await usable(raw)}
 
 
 @router.get("/v1/models/{name:path}")
@@ -29,12 +30,18 @@ async def check_model(name: str, raw: Request) -> dict[str, Any]:
     """The card of a model.
 
     Raises:
-        RefusedError: 404, there is none of this name.
+        RefusedError: 404, there is none of this name, or it is not for this key.
     """
-    for card in await cards(raw):
+    for card in await usable(raw):
         if card["id"] == name:
             return card
     raise refuse(404, f"The model {name[:200]!r} does not exist.", param="model", code="model_not_found")
+
+
+async def usable(raw: Request) -> list[dict[str, Any]]:
+    """The cards of the models that the key of the request may use."""
+    key = current_exchange().key
+    return [card for card in await cards(raw) if key is None or key.may_use(card["id"])]
 
 
 async def cards(raw: Request) -> list[dict[str, Any]]:

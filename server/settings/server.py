@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.errors import ConfigurationError
+from server.settings.adapters import AdapterSettings
 from server.settings.engine import EngineSettings
 from server.settings.keys import KeySettings
 from server.settings.life import LifeSettings
@@ -47,6 +48,7 @@ KV_BLOCK = 128
 
 class ServerSettings(
     ModelSettings,
+    AdapterSettings,
     EngineSettings,
     NetworkSettings,
     LifeSettings,
@@ -110,6 +112,16 @@ class ServerSettings(
     def on_cpu(self) -> bool:
         """Whether the engine runs on the CPU."""
         return self.device == "cpu" or (self.device == "auto" and cpu_engine_installed())
+
+    @property
+    def hot_adapters(self) -> bool:
+        """Whether adapters may be loaded while the server runs; only admins may, so there must be keys."""
+        return self.lora_directory is not None and (self.keys_file is not None or self.api_key is not None)
+
+    @property
+    def serves_adapters(self) -> bool:
+        """Whether there are or may be adapters beside the one of the checkpoint."""
+        return bool(self.lora_modules) or self.hot_adapters
 
     def variables(self) -> dict[str, str]:
         """The settings that are not the default, as environment variables: how they reach every process."""

@@ -1,6 +1,5 @@
 """Which requests the adapter for media is used for."""
 
-import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +8,7 @@ from typing import Any
 import pytest
 
 from model.adapter import ADAPTER
-from model.errors import CheckpointError
-from server.adapter import ID, adapter_flags, has_media, load_adapter
+from server.adapter import has_media, load_adapter
 from server.entrance import Entrance
 
 TEXT = {"type": "token", "prompt_token_ids": [1, 2]}
@@ -22,15 +20,10 @@ class Engine:
 
     def __init__(self) -> None:
         self.loaded: list[Any] = []
-        self.pinned: list[int] = []
         self.requests: list[dict[str, Any]] = []
 
     async def add_lora(self, request: Any) -> bool:
         self.loaded.append(request)
-        return True
-
-    async def pin_lora(self, adapter: int) -> bool:
-        self.pinned.append(adapter)
         return True
 
     async def generate(self, prompt: Any, *args: Any, **options: Any) -> AsyncGenerator[str, None]:
@@ -42,7 +35,7 @@ async def test_only_prompts_with_media_use_it_and_no_choice_is_overruled(tmp_pat
     engine = Engine()
     Entrance(engine).guards.append(await load_adapter(engine, tmp_path))
     (adapter,) = engine.loaded
-    assert (adapter.lora_path, engine.pinned) == (str(tmp_path / ADAPTER), [ID])
+    assert adapter.lora_path == str(tmp_path / ADAPTER)
     own = object()
     for prompt, given in ((TEXT, None), (MEDIA, None), (MEDIA, own), (TEXT, own)):
         assert [part async for part in engine.generate(prompt, "parameters", "id", lora_request=given)] == ["answer"]
@@ -62,16 +55,3 @@ async def test_only_prompts_with_media_use_it_and_no_choice_is_overruled(tmp_pat
 )
 def test_media_are_seen_in_every_form_a_prompt_has(prompt: Any, expected: bool) -> None:
     assert has_media(prompt) is expected
-
-
-def test_flags_make_room_for_its_rank(tmp_path: Path) -> None:
-    (tmp_path / ADAPTER).mkdir()
-    path = tmp_path / ADAPTER / "adapter_config.json"
-    media: Any = SimpleNamespace(adapter_scope="media")
-    assert adapter_flags(tmp_path, SimpleNamespace(adapter_scope="always")) == []  # type: ignore[arg-type]
-    for rank, room in ((4, "8"), (16, "16"), (17, "32")):
-        path.write_text(json.dumps({"r": rank}))
-        assert adapter_flags(tmp_path, media) == ["--enable-lora", "--max-lora-rank", room]
-    path.write_text(json.dumps({"r": 513}))
-    with pytest.raises(CheckpointError, match="rank 513 is above 512"):
-        adapter_flags(tmp_path, media)

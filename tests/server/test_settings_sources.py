@@ -31,6 +31,12 @@ VALUES: dict[str, Any] = {
     "cors_origins": ["https://a.org", "https://b.org"],
     "max_body_bytes": 1 << 20,
     "body_timeout": 5.5,
+    "lora_modules": {"one": "a", "two": "b"},
+    "default_mm_loras": {"image": "one"},
+    "lora_directory": "adapters",
+    "max_loras": 2,
+    "max_lora_rank": 32,
+    "max_lora_bytes": 4096,
     "max_running": 8,
     "max_waiting": 0,
     "max_wait": 2.5,
@@ -63,6 +69,8 @@ def config(tmp_path: Path) -> Callable[[str], str]:
 
 
 def spell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
