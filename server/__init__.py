@@ -15,6 +15,6 @@ A request's way through, from the outside in:
     entrance             where prompts enter the engine: counted (`prompts`), answers too, adapter chosen (`adapter`)
 
 Beside it: `settings` (what an operator can choose), `commands` and `launcher` (from the command line to a running
-server), `adapter` (LoRA only where there are media), `page` (the playground, from `static/`), `chat` (the terminal
-client), `demo` (what `make demo` runs).
+server), `adapter` (LoRA only where there are media), `adapters` (LoRA as models), `page` (the playground, from
+`static/`), `chat` (the terminal client), `bench` (how fast a server is), `demo` (what `make demo` runs).
 """

@@ -48,8 +48,8 @@ KV_BLOCK = 128
 
 class ServerSettings(
     ModelSettings,
-    AdapterSettings,
     EngineSettings,
+    AdapterSettings,
     NetworkSettings,
     LifeSettings,
     KeySettings,
