@@ -23,6 +23,8 @@ def new(
     concurrent_requests: Rate = None,
     image_pixels_per_minute: Rate = None,
     audio_seconds_per_minute: Rate = None,
+    max_files: Rate = None,
+    max_files_bytes: Rate = None,
 ) -> None:
     """Make a key and print it, this once: the file keeps its hash only."""
     from model.errors import ConfigurationError
@@ -42,6 +44,8 @@ def new(
         concurrent_requests=concurrent_requests,
         image_pixels_per_minute=image_pixels_per_minute,
         audio_seconds_per_minute=audio_seconds_per_minute,
+        max_files=max_files,
+        max_files_bytes=max_files_bytes,
     )
     add(file, key)
     print(secret)

@@ -13,7 +13,7 @@ from typing import Any
 from model.errors import MediaError
 from model.prompt import TEXT_PARTS
 from server.errors import ApiError, RefusedError
-from server.resolvers import address, resolver_of
+from server.resolvers import FILE_SCHEME, address, resolver_of
 
 OTHER_TEXT = ("refusal", "thinking", "tool_reference", "reasoning_text", "summary_text")
 KNOWN = ("text", "image_url", "input_audio", "audio_url", "file")
@@ -101,7 +101,6 @@ async def _read(path: str, part: Any) -> tuple[Part, Any]:
     url = _url(kind, part)
     if url is None:
         raise _bad(path, f"{kind} needs {_FORMS.get(kind, _URL_FORM)}")
-    url = address(url)
     try:
         modality = MEDIA[kind] or await resolver_of(url).modality(url)
     except MediaError as error:
@@ -119,12 +118,15 @@ def _url(kind: str, part: dict[str, Any]) -> str | None:
         if value is None:
             value = part
     if isinstance(value, str):
-        return value
+        return address(value)
     if not isinstance(value, dict):
         return None
-    for field in ("url", "file_id", "file_url"):
+    if isinstance(value.get("file_id"), str):
+        # Whatever it looks like, it is no address.
+        return f"{FILE_SCHEME}:{value['file_id']}"
+    for field in ("url", "file_url"):
         if isinstance(value.get(field), str):
-            return str(value[field])
+            return address(str(value[field]))
     for field in ("data", "file_data"):
         data = value.get(field)
         if isinstance(data, str):

@@ -14,6 +14,7 @@ from server.adapters.choice import default_adapters
 from server.adapters.hot import hot_adapters
 from server.connector import register_connector
 from server.entrance import Entrance
+from server.files.setup import start_files
 from server.life.end import watch_end
 from server.limits.answers import count_answers
 from server.media.limits import hear_at_most
@@ -48,6 +49,7 @@ class QuartetEndpoint:
         decode_pool()
         state.quartet_adapters = hot_adapters(current(), state, config, args)
         watch_end(engine_client)
+        start_files(state)
         entrance = Entrance(engine_client)
         entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]
         if current().default_mm_loras:

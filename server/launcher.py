@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import QuartetError
 from model.location import find
+from server.files.setup import open_library
 from server.keys.source import KeySource
 from server.life.end import exit_status
 from server.settings import ServerSettings, current
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     try:
         # Before the model is loaded: a server that nobody may call, or everybody, is not what was meant.
         KeySource(current().keys_path, current().secret_key)
+        if current().files:
+            open_library(current())
         flags = prepare(current())
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)

@@ -25,7 +25,7 @@ Rate = Annotated[int, Field(ge=1, le=10**15, strict=True)] | None
 
 
 class Key(BaseModel):
-    """What the file says about a key; a limit that is not given is none. All but the concurrent ones are per minute."""
+    """What the file says about a key; a rate that is not given has no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
@@ -45,6 +45,10 @@ class Key(BaseModel):
     """Width times height, of pictures that are decoded."""
     audio_seconds_per_minute: Rate = None
     """Of sounds that are decoded."""
+    max_files: Rate = None
+    """Uploaded files it may keep; the server's own limit when not given."""
+    max_files_bytes: Rate = None
+    """Bytes of them together."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,12 +7,13 @@ own handler.
 from fastapi import APIRouter
 
 from server.life import ready
-from server.routes import adapters, generation, models, playground, tokens
+from server.routes import adapters, files, generation, models, playground, tokens
 
 ROUTERS: tuple[APIRouter, ...] = (
     generation.router,
     tokens.router,
     models.router,
+    files.router,
     adapters.router,
     ready.router,
     playground.router,

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.errors import ConfigurationError
 from server.settings.adapters import AdapterSettings
 from server.settings.engine import EngineSettings
+from server.settings.files import FileSettings
 from server.settings.keys import KeySettings
 from server.settings.life import LifeSettings
 from server.settings.limits import LimitSettings
@@ -55,6 +56,7 @@ class ServerSettings(
     KeySettings,
     LimitSettings,
     MediaSettings,
+    FileSettings,
     PlaygroundSettings,
     BaseSettings,
 ):

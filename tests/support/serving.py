@@ -49,7 +49,8 @@ class ServerProcess:
         """Start the command a user would type; assemblies go to a cache inside `folder`."""
         port, log = free_port(), folder / "server.log"
         arguments = ["--model", str(checkpoint), "--port", str(port), "--name", "tiny", "--dtype", "float32"]
-        environment = os.environ | {"QUARTET_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        own = {"QUARTET_CACHE": str(folder / "cache"), "QUARTET_FILES_DIR": str(folder / "files")}
+        environment = os.environ | own | {"OMP_NUM_THREADS": "1"}
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(QUARTET), "serve", *arguments, *flags],
