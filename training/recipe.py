@@ -18,6 +18,7 @@ from model.errors import ConfigurationError
 from model.fields import check_choice, check_range, from_mapping
 from model.projectors import projector_config
 from training.parallel import Parallel
+from training.precision import AUTO, DTYPES, resolve
 from training.problems import OnProblem
 from training.selection import ENCODERS, LLM, may_train
 from training.stage import Stage, parse_stage
@@ -124,16 +125,17 @@ class Recipe:
     adapter: AdapterConfig | None = None
     """A LoRA adapter of the language model; a stage trains it where it has a learning rate."""
     dtype: str = "bfloat16"
-    """What the language model computes in. Where a stage trains its weights, they are kept in float32 beside it."""
+    """What the language model computes in. `auto`: `bfloat16` where the machine multiplies in it, else `float32`. Where
+    a stage trains its weights, they are kept in float32 beside it."""
     compile: bool = False
-    """Compile the language model's layers: about twice as fast on a CPU, after a minute or two."""
+    """Compile the language model's layers: on a CPU it pays for a run of more than some minutes."""
     parallel: Parallel | None = None
     """Shard a run over several GPUs; None: plain data parallel."""
     seed: int = 0
     """Of every random choice: new weights, mixtures, order, dropout."""
 
     def __post_init__(self) -> None:
-        check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        check_choice("dtype", self.dtype, (AUTO, *DTYPES))
         if not self.stages or not self.modalities:
             raise ConfigurationError("stages, modalities: a recipe needs both")
         for name, modality in self.modalities.items():
@@ -241,7 +243,9 @@ def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) 
         parsed["stages"] = [parse_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
     if values.get("parallel") is not None:
         parsed["parallel"] = from_mapping(Parallel, values["parallel"], where=f"{where}: parallel")
-    return from_mapping(Recipe, parsed, where=where)
+    recipe = from_mapping(Recipe, parsed, where=where)
+    # Here, so that what a run records and reports is what it computed in.
+    return replace(recipe, dtype=resolve(recipe.dtype))
 
 
 class _Loader(yaml.SafeLoader):

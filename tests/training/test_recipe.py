@@ -81,7 +81,7 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         ("llm", "smollm", "llm: expected a mapping, got str"),
         ("llm/revision", "main", "llm: unknown key 'revision'; known keys are sha256, source"),
         ("llm", {"source": "file:llm"}, "llm: missing key 'sha256'"),
-        ("dtype", "int8", "dtype: 'int8' is not one of bfloat16, float16, float32"),
+        ("dtype", "int8", "dtype: 'int8' is not one of auto, bfloat16, float16, float32"),
         ("compile", "yes please", "compile: expected bool, got 'yes please'"),
         ("modalities", [], r"modalities: expected dict.*, got \[\]"),
         ("modalities", {}, "stages, modalities: a recipe needs both"),
