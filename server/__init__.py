@@ -6,6 +6,7 @@ vLLM's plugin points only: the media connector, routes (`server.endpoint`) and p
 A request's way through, from the outside in:
 
     middleware/headers   begins the `exchange`: its id, and how long the answer took
+    middleware/outcome   what came of it, for metrics, logs and traces
     middleware/routes    which paths exist
     middleware/body      how large a body may be, and how slow
     middleware/errors    every error in OpenAI's shape; whatever is inside may raise `errors.RefusedError`
@@ -14,7 +15,8 @@ A request's way through, from the outside in:
     connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded by `media`, within limits
     entrance             where prompts enter the engine: counted (`prompts`), answers too, adapter chosen (`adapter`)
 
-Beside it: `settings` (what an operator can choose), `commands` and `launcher` (from the command line to a running
-server), `adapter` (LoRA only where there are media), `adapters` (LoRA as models), `page` (the playground, from
-`static/`), `chat` (the terminal client), `bench` (how fast a server is), `demo` (what `make demo` runs).
+Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
+`commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
+`adapters` (LoRA as models), `page` (the playground, from `static/`), `chat` (the terminal client), `bench` (how fast a
+server is), `demo` (what `make demo` runs).
 """

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from server.errors import ApiError
+from server.exchange import current_exchange
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -19,6 +20,7 @@ async def answer(send: Send, error: ApiError, headers: Headers = ()) -> None:
     """Send a whole error answer; of `headers`, those that describe another body are left out."""
     kept = [(name, value) for name, value in headers if name.lower() not in _OF_THE_BODY]
     body = error.body()
+    current_exchange().error_code = error.content["code"]
     described = [*kept, *error.headers(kept), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": described})
     await send({"type": "http.response.body", "body": body})

@@ -6,6 +6,7 @@ loop: the bytes of a data URL are unpacked by threads, everything is decoded by 
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from server.exchange import current_exchange
 from server.media.encoded import Encoded, Modality
 from server.media.limits import media_limits
 from server.media.pool import decode_pool
+from server.metrics.media import Reading, reading
 from server.resolvers import DataUrls, resolver_of
 
 NAME = "quartet"
@@ -64,29 +66,37 @@ def register_connector() -> None:
 async def _fetch(url: str, modality: Modality) -> Any:
     """Read and decode a medium; why it failed is left in the exchange, whose middleware knows the part."""
     exchange = current_exchange()
-    try:
-        medium = await _decode(Encoded(await _read(url), modality))
-    except MediaError as error:
-        exchange.failures[url] = error
-        raise VLLMValidationError(str(error), parameter="messages") from None
-    for gate in exchange.media_gates:
-        await gate(*_size(medium))
-    return medium
+    with reading(modality, url) as counted:
+        try:
+            medium = await _decode(Encoded(await _read(url, counted), modality), counted)
+        except MediaError as error:
+            exchange.failures[url] = error
+            raise VLLMValidationError(str(error), parameter="messages") from None
+        for gate in exchange.media_gates:
+            await gate(*_size(medium))
+        return medium
 
 
-async def _read(url: str) -> bytes:
+async def _read(url: str, counted: Reading) -> bytes:
     resolver = resolver_of(url)
     if isinstance(resolver, DataUrls):
-        return await asyncio.get_running_loop().run_in_executor(_threads, decode_data_url, url)
-    return await resolver.read(url)
+        data = await asyncio.get_running_loop().run_in_executor(_threads, decode_data_url, url)
+        counted.fetched(len(data))
+    else:
+        began = time.perf_counter()
+        data = await resolver.read(url)
+        counted.fetched(len(data), time.perf_counter() - began)
+    return data
 
 
-async def _decode(encoded: Encoded) -> MediaWithBytes[Image.Image] | Sound:
+async def _decode(encoded: Encoded, counted: Reading) -> MediaWithBytes[Image.Image] | Sound:
     exchange, limits = current_exchange(), media_limits()
     encoded.check(limits)
     # The engine waits for all media of a request; once one of them is refused, the others would be work for nobody.
-    medium = await decode_pool().decode(encoded, limits, wanted=lambda: not exchange.failures)
+    wanted = lambda: not exchange.failures  # noqa: E731
+    medium = await decode_pool().decode(encoded, limits, wanted, counted.decoded)
     if medium is None:
+        counted.abandoned()
         raise VLLMValidationError("another medium of the request was refused", parameter="messages")
     return MediaWithBytes(medium, encoded.data) if isinstance(medium, Image.Image) else medium
 

@@ -13,6 +13,7 @@ from typing import Any
 from model.errors import MediaError
 from model.prompt import TEXT_PARTS
 from server.errors import ApiError, RefusedError
+from server.metrics.media import refused
 from server.resolvers import FILE_SCHEME, address, resolver_of
 
 OTHER_TEXT = ("refusal", "thinking", "tool_reference", "reasoning_text", "summary_text")
@@ -100,10 +101,12 @@ async def _read(path: str, part: Any) -> tuple[Part, Any]:
         raise _bad(path, f"unknown part type {kind[:40]!r}; known are {', '.join(KNOWN)}")
     url = _url(kind, part)
     if url is None:
+        refused(MEDIA[kind], None)
         raise _bad(path, f"{kind} needs {_FORMS.get(kind, _URL_FORM)}")
     try:
         modality = MEDIA[kind] or await resolver_of(url).modality(url)
     except MediaError as error:
+        refused(MEDIA[kind], url)
         raise RefusedError(ApiError(status=400, message=f"{path}: {error}", param=path, code=error.code)) from None
     name = f"{modality}_url"
     return Part(path, modality, url), {"type": name, name: {"url": url}}

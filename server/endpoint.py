@@ -19,6 +19,7 @@ from server.life.end import watch_end
 from server.limits.answers import count_answers
 from server.media.limits import hear_at_most
 from server.media.pool import decode_pool
+from server.metrics.route import begin
 from server.prompts import count_prompts
 from server.settings import current
 
@@ -50,6 +51,7 @@ class QuartetEndpoint:
         state.quartet_adapters = hot_adapters(current(), state, config, args)
         watch_end(engine_client)
         start_files(state)
+        begin()
         entrance = Entrance(engine_client)
         entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]
         if current().default_mm_loras:

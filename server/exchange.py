@@ -8,11 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.errors import MediaError
-from server.content import Part
 from server.keys.key import Key
+
+if TYPE_CHECKING:
+    from server.content import Part
 
 
 @dataclass(kw_only=True)
@@ -25,7 +27,7 @@ class Exchange:
     """When its first byte was seen, `time.perf_counter`."""
     prompt_param: str | None = None
     """Which field of the body holds the prompt: `messages`, `input` or `prompt`."""
-    parts: list[Part] = field(default_factory=list)
+    parts: "list[Part]" = field(default_factory=list)
     """The content parts of the prompt, in reading order."""
     failures: dict[str, MediaError] = field(default_factory=dict)
     """URL -> why its medium could not be read."""
@@ -41,6 +43,10 @@ class Exchange:
     """Tokens that the engine gave, also to a client that left."""
     media_tokens: dict[str, int] = field(default_factory=dict)
     """How many of them stand for media, by modality."""
+    media_bytes: int = 0
+    """Bytes of the files of media that were read."""
+    error_code: str | None = None
+    """The code of the error it was answered with, or that its stream ended with."""
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)

@@ -8,6 +8,7 @@ Two steps, because some of what the engine reads from the environment must be th
    again, so nothing heavy may be imported at its top.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from model.location import find
 from server.files.setup import open_library
 from server.keys.source import KeySource
 from server.life.end import exit_status
+from server.metrics.store import new_store, remove_store
 from server.settings import ServerSettings, current
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ REFUSED = 1
 
 def launch(settings: ServerSettings, extra: Sequence[str] = ()) -> NoReturn:
     """Replace this process by the server; `extra` are further flags of vLLM, which win over ours."""
-    os.execve(sys.executable, command(extra), settings.environment(os.environ))
+    environment = settings.environment(os.environ)
+    os.execve(sys.executable, command(extra), environment | new_store(environment))
 
 
 def command(extra: Sequence[str] = ()) -> list[str]:
@@ -38,6 +41,7 @@ def command(extra: Sequence[str] = ()) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Check, assemble, serve."""
+    atexit.register(remove_store)
     try:
         # Before the model is loaded: a server that nobody may call, or everybody, is not what was meant.
         KeySource(current().keys_path, current().secret_key)

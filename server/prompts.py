@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.entrance import Entry, Guard
+from server.metrics import definitions as metrics
 
 
 def count_prompts(modalities: Sequence[str]) -> Guard:
@@ -13,6 +14,7 @@ def count_prompts(modalities: Sequence[str]) -> Guard:
         exchange = entry.exchange
         for modality, tokens in (dict.fromkeys(modalities, 0) | media_tokens(entry.prompt)).items():
             exchange.media_tokens[modality] = exchange.media_tokens.get(modality, 0) + tokens
+            metrics.PROMPT_MEDIA_TOKENS.labels(modality).inc(tokens)
         if isinstance(entry.prompt, Mapping):
             exchange.prompt_tokens += len(entry.prompt.get("prompt_token_ids") or ())
 

@@ -113,6 +113,9 @@ class QuartetForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP,
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         """Logits `[n, vocabulary]`; media tokens and padding rows can never be sampled."""
+        for tower in self.children():
+            if isinstance(tower, Tower):
+                tower.timing.settle()
         logits: Tensor | None = self.language_model.compute_logits(hidden_states)
         # None on tensor-parallel ranks that do not gather.
         return None if logits is None else logits.index_fill_(-1, self.suppressed_token_ids, float("-inf"))

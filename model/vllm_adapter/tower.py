@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from model.checkpoint import compare
 from model.configuration import Modality
 from model.encoders import encode
+from model.vllm_adapter.timing import Timing
 
 
 class Tower(nn.Module):
@@ -20,6 +21,7 @@ class Tower(nn.Module):
     def __init__(self, spec: Modality, hidden_size: int) -> None:
         super().__init__()
         self.name = spec.name
+        self.timing = Timing(spec.name)
         previous = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         try:
@@ -35,7 +37,8 @@ class Tower(nn.Module):
 
         The engine's own limit counts soft tokens: at 4 a medium it would encode thousands of media at once.
         """
-        return encode(self.projector, encode(self.encoder, inputs))
+        with self.timing.batch(len(inputs), next(self.parameters()).device):
+            return encode(self.projector, encode(self.encoder, inputs))
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Load `encoder.*` and `projector.*`; every tensor must be there and fit.

@@ -13,6 +13,7 @@ from model.errors import ConfigurationError
 from server.keys import file
 from server.keys.key import ADMIN, MIN_SECRET, Key, hashed
 from server.keys.ring import KeyRing
+from server.metrics import definitions as metrics
 
 logger = logging.getLogger("server.keys")
 
@@ -67,6 +68,7 @@ class KeySource:
         try:
             self._ring = self._read()
         except ConfigurationError as error:
+            metrics.KEYS_RELOAD_FAILURES.inc()
             logger.error("keys stay as they were: %s", error)
         else:
             logger.info("keys read again: %s", ", ".join(key.name for key in self._ring.keys) or "none")

@@ -11,6 +11,7 @@ from typing import Any
 
 from server.asgi import App, Message, Receive, Scope, Send, answer
 from server.errors import ApiError, refuse
+from server.metrics import definitions as metrics
 from server.settings import current
 
 logger = logging.getLogger("server.life")
@@ -68,6 +69,7 @@ class Drain:
         if self.ending is None:
             logger.info("ending: %d requests may run for %g s more", len(self.running), self.grace_seconds)
             state.quartet_ending = True
+            metrics.DRAINING.set(1)
             self.ending = asyncio.get_running_loop().create_task(self._end(state))
 
     async def _end(self, state: Any) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 
 from server.asgi import App, Receive, Scope, Send, answer
 from server.errors import ApiError
+from server.metrics import definitions as metrics
 from server.settings import current
 
 # A client that was refused has been told to leave; the rest of its body is not read.
@@ -38,7 +39,11 @@ class BackPressure:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        if not await self._turn():
+        try:
+            granted = await self._turn()
+        finally:
+            self._count()
+        if not granted:
             message = "the server has all the requests it can take; try again in a moment"
             await answer(send, ApiError(status=503, message=message, code="server_overloaded"), _CLOSE)
             return
@@ -46,6 +51,11 @@ class BackPressure:
             await self.app(scope, receive, send)
         finally:
             self._next()
+            self._count()
+
+    def _count(self) -> None:
+        metrics.QUEUE_RUNNING.set(self.running)
+        metrics.QUEUE_WAITING.set(len(self.waiting))
 
     async def _turn(self) -> bool:
         """Wait for a turn; False if there is none to be had."""
@@ -56,6 +66,7 @@ class BackPressure:
             return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
+        self._count()
         try:
             await asyncio.wait((turn,), timeout=self.max_wait)
         except asyncio.CancelledError:

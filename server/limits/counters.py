@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from model.errors import ConfigurationError
 from server.errors import ApiError, RefusedError
+from server.metrics import definitions as metrics
 
 logger = logging.getLogger("server.limits")
 T = TypeVar("T")
@@ -122,6 +123,7 @@ class Counters:
             try:
                 return await use(shared)
             except (RedisError, OSError) as error:
+                metrics.LIMITS_STORE_FAILURES.inc()
                 # The message may hold the address with its password.
                 logger.error("the store of limits does not answer (%s); %s", type(error).__name__, self._without_store)
                 self._paused_until = time.monotonic() + PAUSE

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -71,7 +72,11 @@ class DecodePool:
         return self.seconds * (1 + len(medium.data) / (2 * MEBIBYTE))
 
     async def decode(
-        self, medium: Encoded, limits: MediaLimits, wanted: Callable[[], bool] = lambda: True
+        self,
+        medium: Encoded,
+        limits: MediaLimits,
+        wanted: Callable[[], bool] = lambda: True,
+        took: Callable[[float], None] = lambda seconds: None,
     ) -> Image.Image | Sound | None:
         """Decode a medium when its turn comes.
 
@@ -79,6 +84,7 @@ class DecodePool:
             medium: a picture or a sound.
             limits: what it may hold.
             wanted: asked when its turn has come; if it is not wanted any more, the answer is None.
+            took: told how many seconds decoding took, whatever came of it.
 
         Raises:
             MediaError: it cannot be decoded, or not within its limits.
@@ -87,7 +93,7 @@ class DecodePool:
         if self._tasks >= self.workers + self.waiting:
             raise _overloaded("too many media wait to be decoded; ask again later")
         self._tasks += 1
-        task = asyncio.get_running_loop().run_in_executor(self._threads, self._work, medium, limits, wanted)
+        task = asyncio.get_running_loop().run_in_executor(self._threads, self._work, medium, limits, wanted, took)
         task.add_done_callback(self._done)
         try:
             return await task
@@ -119,12 +125,15 @@ class DecodePool:
         self._processes.discard(process)
         self._begin()
 
-    def _work(self, medium: Encoded, limits: MediaLimits, wanted: Callable[[], bool]) -> Image.Image | Sound | None:
+    def _work(
+        self, medium: Encoded, limits: MediaLimits, wanted: Callable[[], bool], took: Callable[[float], None]
+    ) -> Image.Image | Sound | None:
         """In one of the threads."""
         if not wanted():
             return None
         process = self._take()
         seconds = self.seconds_for(medium)
+        began = time.perf_counter()
         try:
             return process.decode(medium, limits, seconds, patience=PATIENCE * seconds + PATIENCE)
         except StalledError:
@@ -135,6 +144,7 @@ class DecodePool:
                 logger.warning("a decoding process ended while decoding %d bytes", len(medium.data))
             raise
         finally:
+            took(time.perf_counter() - began)
             if process.alive:
                 self._idle.put(process)
             else:

@@ -97,6 +97,7 @@ class _Reply:
         elif self._streams and not self._ended:
             await self._send({"type": "http.response.body", "body": self._event(error)})
         else:
+            self._exchange.error_code = error.content["code"]
             raise RuntimeError("the answer had begun when it failed")
 
     async def _explain(self) -> None:
@@ -116,11 +117,13 @@ class _Reply:
         if not isinstance(error, dict):
             return body
         code = error.get("code")
-        status = code if isinstance(code, int) else 500
-        return b"data: " + explain(status, error, self._exchange).body() + separator + rest
+        explained = explain(code if isinstance(code, int) else 500, error, self._exchange)
+        self._exchange.error_code = explained.content["code"]
+        return b"data: " + explained.body() + separator + rest
 
     def _event(self, error: ApiError) -> bytes:
         """The last event of a stream that failed, as its readers expect it."""
+        self._exchange.error_code = error.content["code"]
         if self._named_events == 0:
             return b"data: " + error.body() + b"\n\ndata: [DONE]\n\n"
         content = {"type": "error", "sequence_number": self._named_events} | {

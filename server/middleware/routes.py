@@ -45,7 +45,14 @@ def _pattern(route: str) -> str:
     )
 
 
-_PATTERN = re.compile("|".join(map(_pattern, ROUTES)), re.ASCII)
+_PATTERN = re.compile("|".join(f"({_pattern(route)})" for route in ROUTES), re.ASCII)
+OTHER = "other"
+
+
+def template(path: str) -> str:
+    """The route that a path belongs to, as in `ROUTES`; `other` if there is none."""
+    match = _PATTERN.fullmatch(path)
+    return ROUTES[match.lastindex - 1] if match and match.lastindex else OTHER
 
 
 class AllowedRoutes:

@@ -7,6 +7,7 @@ own handler.
 from fastapi import APIRouter
 
 from server.life import ready
+from server.metrics import route as metrics
 from server.routes import adapters, files, generation, models, playground, tokens
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -16,5 +17,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     files.router,
     adapters.router,
     ready.router,
+    metrics.router,
     playground.router,
 )

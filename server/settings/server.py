@@ -24,6 +24,7 @@ from server.settings.media import MediaSettings
 from server.settings.messages import explain
 from server.settings.model import ModelSettings
 from server.settings.network import NetworkSettings
+from server.settings.observe import ObserveSettings
 from server.settings.playground import PlaygroundSettings
 from server.settings.sections import Section
 
@@ -39,10 +40,11 @@ MIDDLEWARE = (
     "server.limits.middleware.KeyLimits",
     "server.keys.middleware.ApiKeys",
     "server.middleware.routes.AllowedRoutes",
+    "server.middleware.outcome.Outcomes",
     "server.middleware.headers.RequestHeaders",
 )
 # Names of our entry points. Naming them keeps other installed plugins out of the server.
-PLUGINS = ("quartet", "quartet_http")
+PLUGINS = ("quartet", "quartet_http", "quartet_metrics")
 # Tokens of one block of vLLM's key-value cache on a CPU.
 KV_BLOCK = 128
 
@@ -58,6 +60,7 @@ class ServerSettings(
     MediaSettings,
     FileSettings,
     PlaygroundSettings,
+    ObserveSettings,
     BaseSettings,
 ):
     """Everything `quartet serve` can be told.

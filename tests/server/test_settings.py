@@ -19,7 +19,7 @@ def flags(settings: ServerSettings, context: int = 8192) -> dict[str, str]:
 def test_defaults_keep_to_this_machine_and_this_directory() -> None:
     environment = ServerSettings(device="cpu").environment({})
     assert flags(ServerSettings(device="cpu"))["--host"] == "127.0.0.1"
-    assert environment["VLLM_PLUGINS"] == "quartet,quartet_http"
+    assert environment["VLLM_PLUGINS"] == "quartet,quartet_http,quartet_metrics"
     assert environment["VLLM_MEDIA_CONNECTOR"] == "quartet"
 
 
