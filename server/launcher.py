@@ -19,7 +19,8 @@ from model.location import find
 from server.files.setup import open_library
 from server.keys.source import KeySource
 from server.life.end import exit_status
-from server.metrics.store import new_store, remove_store
+from server.logs.config import logging_config
+from server.scratch import new_scratch, remove_scratch
 from server.settings import ServerSettings, current
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ REFUSED = 1
 def launch(settings: ServerSettings, extra: Sequence[str] = ()) -> NoReturn:
     """Replace this process by the server; `extra` are further flags of vLLM, which win over ours."""
     environment = settings.environment(os.environ)
-    os.execve(sys.executable, command(extra), environment | new_store(environment))
+    os.execve(sys.executable, command(extra), environment | new_scratch(environment, logging_config(settings)))
 
 
 def command(extra: Sequence[str] = ()) -> list[str]:
@@ -41,7 +42,7 @@ def command(extra: Sequence[str] = ()) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Check, assemble, serve."""
-    atexit.register(remove_store)
+    atexit.register(remove_scratch)
     try:
         # Before the model is loaded: a server that nobody may call, or everybody, is not what was meant.
         KeySource(current().keys_path, current().secret_key)

@@ -6,8 +6,7 @@
     engine        how long encoders take, in whichever process they run
     processes     memory, descriptors and threads of the server's processes, at the time of a scrape
     route         `GET /metrics`
-    store         where processes leave their numbers for whoever is asked for them
 
-Every process writes to files of one directory (`store`), and the process that is asked adds them up: so the numbers
-are right with several API servers, and those of an engine that runs in a process of its own are among them.
+Every process writes to files of one directory (`server.scratch`), and whoever is asked adds them up: so the numbers are
+right with several API servers, and those of an engine that runs in a process of its own are among them.
 """

@@ -17,6 +17,7 @@ from server.asgi import App, Message, Receive, Scope, Send, answer, header
 from server.content import Part, nth
 from server.errors import ApiError, RefusedError
 from server.exchange import Exchange, current_exchange
+from server.middleware.routes import template
 
 logger = logging.getLogger("server.errors")
 
@@ -49,7 +50,7 @@ class OpenAIErrors:
             await reply.fail(refused.error)
         except Exception:
             # The type and traceback are for the operator, not for the client.
-            logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            logger.exception("%s %s failed", scope["method"], template(scope["path"]))
             await reply.fail(_FAILED)
 
 

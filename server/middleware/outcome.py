@@ -49,10 +49,11 @@ class Outcomes:
     """Passes everything on and tells the listeners."""
 
     def __init__(self, app: App, listeners: Sequence[Listener] | None = None) -> None:
+        from server.logs.access import write
         from server.metrics.requests import count
 
         self.app = app
-        self.listeners = (count,) if listeners is None else tuple(listeners)
+        self.listeners = (count, write) if listeners is None else tuple(listeners)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch one request."""

@@ -152,6 +152,9 @@ class ServerSettings(
             # One request may ask for this many answers; the engine's own limit is 16384.
             "VLLM_MAX_N_SEQUENCES": "64",
         }
+        if self.log_format == "json":
+            # Progress bars are no lines.
+            preferred["TQDM_DISABLE"] = "1"
         if self.on_cpu:
             preferred |= {
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -193,7 +196,8 @@ class ServerSettings(
         }
         if self.cors_origins:
             flags["--allowed-origins"] = json.dumps(self.cors_origins)
-        switches = ["--disable-fastapi-docs", "--enable-prompt-tokens-details"]
+        # Every request has a line of ours.
+        switches = ["--disable-fastapi-docs", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
         if self.on_cpu:
             # Room for one conversation of full length at least, or vLLM would not start.
             cache = max(256 << 20, (length + KV_BLOCK) * token_bytes)

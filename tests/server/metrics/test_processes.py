@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from server.metrics import definitions as metrics
 from server.metrics.processes import Processes
-from server.metrics.store import VARIABLE, new_store
+from server.scratch import METRICS, new_scratch
 from tests.support.metrics import Scrape
 
 
@@ -47,8 +47,8 @@ print(generate_latest(registry).decode())
 
 
 def test_numbers_of_all_processes_are_added_up(tmp_path: Path) -> None:
-    environment = os.environ | new_store({VARIABLE: str(tmp_path / "operator")})
-    assert Path(environment[VARIABLE]).parent == tmp_path / "operator"
+    environment = os.environ | new_scratch({METRICS: str(tmp_path / "operator")}, {})
+    assert Path(environment[METRICS]).parent == tmp_path / "operator"
     for number in ("1", "2"):
         subprocess.run([sys.executable, "-c", WRITER, number], env=environment, check=True)
     read = subprocess.run([sys.executable, "-c", READER], env=environment, check=True, capture_output=True, text=True)
@@ -61,6 +61,6 @@ def test_numbers_of_all_processes_are_added_up(tmp_path: Path) -> None:
 
 
 def test_a_new_run_never_sees_the_numbers_of_another(tmp_path: Path) -> None:
-    first, second = (new_store({VARIABLE: str(tmp_path)})[VARIABLE] for _ in range(2))
+    first, second = (new_scratch({METRICS: str(tmp_path)}, {})[METRICS] for _ in range(2))
     assert first != second
-    assert os.listdir(second) == []
+    assert os.listdir(second) == ["logging.json"]
