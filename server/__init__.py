@@ -17,6 +17,9 @@ A request's way through, from the outside in:
 
 Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
 `commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
+
+Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
+`commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
 `adapters` (LoRA as models), `page` (the playground, from `static/`), `chat` (the terminal client), `bench` (how fast a
 server is), `demo` (what `make demo` runs).
 """

@@ -22,6 +22,7 @@ from server.media.pool import decode_pool
 from server.metrics.route import begin
 from server.prompts import count_prompts
 from server.settings import current
+from server.traces.engine import trace_engine
 
 
 class QuartetEndpoint:
@@ -53,7 +54,7 @@ class QuartetEndpoint:
         start_files(state)
         begin()
         entrance = Entrance(engine_client)
-        entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers]
+        entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers, trace_engine]
         if current().default_mm_loras:
             entrance.guards.append(default_adapters(state, current().default_mm_loras))
         if getattr(config, "adapter_scope", None) == MEDIA:

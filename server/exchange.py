@@ -45,6 +45,8 @@ class Exchange:
     """How many of them stand for media, by modality."""
     media_bytes: int = 0
     """Bytes of the files of media that were read."""
+    trace_id: str | None = None
+    """The trace it belongs to, where it is traced."""
     error_code: str | None = None
     """The code of the error it was answered with, or that its stream ended with."""
 

@@ -19,6 +19,7 @@ def write(outcome: Outcome) -> None:
     level = logging.INFO if outcome.status < 500 else logging.WARNING if outcome.status == 503 else logging.ERROR
     fields = {
         "request_id": exchange.request_id,
+        "trace_id": exchange.trace_id,
         "key": exchange.key.name if exchange.key else None,
         "method": outcome.method,
         "route": outcome.route,

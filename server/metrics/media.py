@@ -1,14 +1,14 @@
-"""Counts media while they are read: one `reading` for each, wherever its bytes come from."""
+"""Counts and traces media while they are read: one `reading` for each, wherever its bytes come from."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from opentelemetry import trace
 
 from server.exchange import current_exchange
 from server.metrics import definitions as metrics
+from server.traces import spans
 
-T = TypeVar("T")
 # Scheme of an address -> where its bytes come from.
 SOURCES = {"data": "data", "file-id": "file", "http": "url", "https": "url"}
 UNKNOWN = "unknown"
@@ -20,6 +20,10 @@ class Reading:
     def __init__(self, modality: str, source: str) -> None:
         self.modality, self.source = modality, source
         self.outcome = "decoded"
+        parent = spans.here()
+        about = {"quartet.modality": modality, "quartet.source": source}
+        self._span = None if parent is None else spans.begin("medium", time.time_ns(), parent, about)
+        self._inside = None if self._span is None else trace.set_span_in_context(self._span)
 
     def known(self) -> None:
         """It was decoded before and need not be again."""
@@ -31,18 +35,25 @@ class Reading:
         current_exchange().media_bytes += size
         if seconds is not None:
             metrics.MEDIA_FETCH_SECONDS.labels(self.source).observe(seconds)
+            spans.note("fetch", time.time_ns() - round(seconds * 1e9), self._inside, {"quartet.bytes": size})
 
-    def timed(self, decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
-        """`decode`, with its time measured where it runs."""
+    def decoded(self, seconds: float) -> None:
+        """Decoding it took so long, whatever came of it."""
+        metrics.MEDIA_DECODE_SECONDS.labels(self.modality).observe(seconds)
+        spans.note("decode", time.time_ns() - round(seconds * 1e9), self._inside)
 
-        def measured(data: bytes) -> T:
-            started = time.perf_counter()
-            try:
-                return decode(data)
-            finally:
-                metrics.MEDIA_DECODE_SECONDS.labels(self.modality).observe(time.perf_counter() - started)
+    def abandoned(self) -> None:
+        """Nobody needs it any more."""
+        self.outcome = "abandoned"
 
-        return measured
+    def end(self) -> None:
+        """Count it."""
+        metrics.MEDIA_ITEMS.labels(self.modality, self.source, self.outcome).inc()
+        if self.outcome == "cached":
+            metrics.MEDIA_CACHE_HITS.labels(self.modality).inc()
+        if self._span is not None:
+            self._span.set_attribute("quartet.outcome", self.outcome)
+            self._span.end()
 
 
 @contextmanager
@@ -53,16 +64,15 @@ def reading(modality: str, url: str) -> Iterator[Reading]:
     try:
         yield medium
     except Exception:
-        medium.outcome = "refused"
+        if medium.outcome != "abandoned":
+            medium.outcome = "refused"
         raise
     except BaseException:
-        medium.outcome = "abandoned"
+        medium.abandoned()
         raise
     finally:
         metrics.MEDIA_PENDING.dec()
-        metrics.MEDIA_ITEMS.labels(modality, medium.source, medium.outcome).inc()
-        if medium.outcome == "cached":
-            metrics.MEDIA_CACHE_HITS.labels(modality).inc()
+        medium.end()
 
 
 def refused(modality: str | None, url: str | None) -> None:

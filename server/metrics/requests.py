@@ -22,6 +22,7 @@ REASONS = frozenset(CODES.values()) | {
     "invalid_type",
     "invalid_value",
     "limits_unavailable",
+    "media_overloaded",
     "media_too_large",
     "missing_required_parameter",
     "model_not_found",

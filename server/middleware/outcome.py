@@ -51,9 +51,10 @@ class Outcomes:
     def __init__(self, app: App, listeners: Sequence[Listener] | None = None) -> None:
         from server.logs.access import write
         from server.metrics.requests import count
+        from server.traces.middleware import describe
 
         self.app = app
-        self.listeners = (count, write) if listeners is None else tuple(listeners)
+        self.listeners = (count, write, describe) if listeners is None else tuple(listeners)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch one request."""

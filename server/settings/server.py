@@ -41,8 +41,11 @@ MIDDLEWARE = (
     "server.keys.middleware.ApiKeys",
     "server.middleware.routes.AllowedRoutes",
     "server.middleware.outcome.Outcomes",
+    "server.traces.middleware.Traces",
     "server.middleware.headers.RequestHeaders",
 )
+# Only where traces go somewhere.
+TRACES = MIDDLEWARE[-2]
 # Names of our entry points. Naming them keeps other installed plugins out of the server.
 PLUGINS = ("quartet", "quartet_http", "quartet_metrics")
 # Tokens of one block of vLLM's key-value cache on a CPU.
@@ -152,6 +155,9 @@ class ServerSettings(
             # One request may ask for this many answers; the engine's own limit is 16384.
             "VLLM_MAX_N_SEQUENCES": "64",
         }
+        if self.otlp_endpoint is not None:
+            preferred["OTEL_SERVICE_NAME"] = "quartet"
+            wanted["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = self.otlp_protocol
         if self.log_format == "json":
             # Progress bars are no lines.
             preferred["TQDM_DISABLE"] = "1"
@@ -212,7 +218,10 @@ class ServerSettings(
             switches.append("--enforce-eager")
         elif self.kv_cache_mib is not None:
             flags["--kv-cache-memory-bytes"] = str(self.kv_cache_mib << 20)
-        middleware = [item for name in MIDDLEWARE for item in ("--middleware", name)]
+        used = [name for name in MIDDLEWARE if name != TRACES or self.otlp_endpoint]
+        if self.otlp_endpoint is not None:
+            flags["--otlp-traces-endpoint"] = self.otlp_endpoint
+        middleware = [item for name in used for item in ("--middleware", name)]
         return [item for pair in flags.items() for item in pair] + switches + middleware
 
 

@@ -64,7 +64,7 @@ def test_length_never_exceeds_the_language_model_s() -> None:
 
 
 def test_middleware_is_named_inside_out() -> None:
-    given = ServerSettings(device="cpu").flags(MODALITIES, 100)
+    given = ServerSettings(device="cpu", otlp_endpoint="http://localhost:4317").flags(MODALITIES, 100)
     assert [value for flag, value in pairwise(given) if flag == "--middleware"] == list(MIDDLEWARE)
     assert MIDDLEWARE[-1].endswith("RequestHeaders")
 
@@ -105,3 +105,14 @@ def test_settings_reach_the_server_s_processes_through_the_environment(monkeypat
 def test_impossible_values_are_named(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"{field}: "):
         ServerSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_nothing_is_traced_unless_told_to() -> None:
+    plain, traced = ServerSettings(device="cpu"), ServerSettings(device="cpu", otlp_endpoint="http://localhost:4317")
+    assert not [word for word in plain.flags(MODALITIES, 100) if "traces" in word]
+    assert "OTEL_SERVICE_NAME" not in plain.environment({})
+    assert flags(traced)["--otlp-traces-endpoint"] == "http://localhost:4317"
+    assert traced.environment({"OTEL_SERVICE_NAME": "mine"})["OTEL_SERVICE_NAME"] == "mine"
+    assert traced.environment({})["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "grpc"
+    with pytest.raises(ConfigurationError, match="otlp_endpoint"):
+        ServerSettings(otlp_endpoint="collector:4317")

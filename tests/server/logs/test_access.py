@@ -62,6 +62,7 @@ async def test_a_request_and_what_it_cost(lines: list[dict[str, object]]) -> Non
         "process": "MainProcess",
         "message": "request",
         "request_id": "mine-1",
+        "trace_id": None,
         "key": "alice",
         "method": "POST",
         "route": "/v1/chat/completions",
