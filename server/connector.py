@@ -93,9 +93,7 @@ async def _decode(encoded: Encoded, counted: Reading) -> MediaWithBytes[Image.Im
     exchange, limits = current_exchange(), media_limits()
     encoded.check(limits)
     # The engine waits for all media of a request; once one of them is refused, the others would be work for nobody.
-    medium = await decode_pool().decode(
-        encoded, limits, wanted=lambda: not exchange.failures, took=counted.decoded
-    )
+    medium = await decode_pool().decode(encoded, limits, wanted=lambda: not exchange.failures, took=counted.decoded)
     if medium is None:
         counted.abandoned()
         raise VLLMValidationError("another medium of the request was refused", parameter="messages")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
 from opentelemetry import trace
 
 from server.exchange import current_exchange
@@ -12,6 +13,7 @@ from server.traces import spans
 # Scheme of an address -> where its bytes come from.
 SOURCES = {"data": "data", "file-id": "file", "http": "url", "https": "url"}
 UNKNOWN = "unknown"
+OUTCOMES = ("decoded", "cached", "refused", "abandoned")
 
 
 class Reading:

@@ -6,17 +6,22 @@ Stands in the place of vLLM's own route, which gives what one registry holds and
 import asyncio
 import importlib.metadata
 import time
+from itertools import product
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from server.metrics import definitions as metrics
+from server.metrics.media import OUTCOMES, SOURCES
 from server.metrics.processes import Processes
+from server.metrics.requests import REASONS
+from server.middleware.usage import PATHS as GENERATES
 from server.settings import current
 from server.settings.server import cpu_engine_installed
 
 router = APIRouter()
+MODALITIES = ("image", "audio")
 
 
 @router.get("/metrics")
@@ -35,6 +40,23 @@ def begin() -> None:
     metrics.START_TIME.set(time.time())
     metrics.QUEUE_CAPACITY.set(settings.max_running)
     metrics.DRAINING.set(0)
+    _begin_at_zero()
+
+
+def _begin_at_zero() -> None:
+    """Have the series there from the start: Prometheus sees no increase in one that begins with its first event."""
+    for reason in REASONS:
+        metrics.REJECTED.labels(reason)
+        metrics.STREAM_ERRORS.labels(reason)
+    for route in GENERATES:
+        metrics.DISCONNECTS.labels(route)
+        for status in ("200", "400", "429", "500", "503"):
+            metrics.REQUESTS.labels(route, "POST", status)
+    for modality, source, outcome in product(MODALITIES, sorted(set(SOURCES.values())), OUTCOMES):
+        metrics.MEDIA_ITEMS.labels(modality, source, outcome)
+    for modality in MODALITIES:
+        metrics.MEDIA_CACHE_HITS.labels(modality)
+        metrics.PROMPT_MEDIA_TOKENS.labels(modality)
 
 
 def _render(processes: Processes) -> bytes:

@@ -22,6 +22,12 @@ SECRET = "qk-" + "s3cr3t" * 8
 PROMPT = "my grandmother's recipe"
 
 
+@pytest.fixture(autouse=True)
+def _no_request() -> None:
+    """Other tests may have left theirs behind."""
+    begin(Exchange(request_id=""))
+
+
 @pytest.fixture
 def request_at_hand() -> Iterator[Exchange]:
     exchange = Exchange(request_id="req-1")

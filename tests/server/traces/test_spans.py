@@ -164,17 +164,19 @@ async def test_errors_by_their_code_alone(made: InMemorySpanExporter, status: in
 
 async def test_what_is_not_sampled_makes_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = turn_on(monkeypatch, TracerProvider(sampler=ParentBased(ALWAYS_OFF)))
-    seen: list[tuple[bytes, str | None]] = []
+    seen: list[tuple[int, str | None]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append((header(scope["headers"], b"traceparent")[-2:], current_exchange().trace_id))
+        # Bit 0 of the flags: sampled.
+        flags = int(header(scope["headers"], b"traceparent")[-2:], 16)
+        seen.append((flags & 1, current_exchange().trace_id))
         assert trace_engine(Entry(prompt={}, sampling=None, options={})) is None
         await QuartetConnector().fetch_image_async(PICTURE)
         await application()(scope, receive, send)
 
     await post(traced(app))
     assert exporter.get_finished_spans() == ()
-    assert seen == [(b"00", None)]
+    assert seen == [(0, None)]
 
 
 @pytest.fixture
