@@ -50,6 +50,7 @@ def _begin_at_zero() -> None:
         metrics.STREAM_ERRORS.labels(reason)
     for route in GENERATES:
         metrics.DISCONNECTS.labels(route)
+        metrics.FIRST_BYTE_SECONDS.labels(route)
         for status in ("200", "400", "429", "500", "503"):
             metrics.REQUESTS.labels(route, "POST", status)
     for modality, source, outcome in product(MODALITIES, sorted(set(SOURCES.values())), OUTCOMES):
@@ -57,6 +58,11 @@ def _begin_at_zero() -> None:
     for modality in MODALITIES:
         metrics.MEDIA_CACHE_HITS.labels(modality)
         metrics.PROMPT_MEDIA_TOKENS.labels(modality)
+        metrics.MEDIA_DECODE_SECONDS.labels(modality)
+        metrics.ENCODER_SECONDS.labels(modality)
+        metrics.ENCODER_BATCH.labels(modality)
+    for source in ("file", "url"):
+        metrics.MEDIA_FETCH_SECONDS.labels(source)
 
 
 def _render(processes: Processes) -> bytes:
