@@ -24,6 +24,8 @@ def logging_config(settings: ServerSettings) -> dict[str, Any]:
             "vllm": loud,
             "uvicorn": loud,
             "uvicorn.access": {"level": "WARNING"},
+            # Naming it removes the handler that it gave itself.
+            "torch": {"level": "WARNING", "propagate": True},
         },
     }
 

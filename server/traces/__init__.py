@@ -9,9 +9,9 @@
        |- receive                     its body arrives
        |- medium                      one for each; modality, source, outcome
        |  |- fetch                    its bytes are read from where they are
-       |  `- decode                   and decoded, without the wait for a thread
+       |  `- decode                   and decoded, without the wait for a process
        |- first token                 waiting for the engine, encoding media, reading the prompt
-       |- further tokens
+       |- further tokens              from the first to the last
        `- llm_request                 vLLM's own
 
 The tracer is the one that vLLM sets up: exporter, protocol and sampling are those of its process. No span holds
