@@ -20,6 +20,7 @@ from server.errors import RefusedError, refuse
 from server.files.objects import Objects, logger
 from server.files.staged import Staged
 from server.files.stored import Modality, Purpose, StoredFile, is_id, new_id
+from server.metrics import definitions as metrics
 from server.resolvers import known_modality
 
 # After this long without a record, bytes belong to an upload that will never be one, seconds.
@@ -147,6 +148,9 @@ class Library:
         expired = [file for file in known.values() if file is not None and file.expired(now)]
         for file in expired:
             await self.remove(file)
+        kept = [file for file in known.values() if file is not None and not file.expired(now)]
+        metrics.FILES.set(len(kept))
+        metrics.FILES_BYTES.set(sum(file.bytes for file in kept))
         count = len(expired)
         for entry in entries:
             owner, kind, *_, name = entry.name.split("/")

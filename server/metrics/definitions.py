@@ -121,9 +121,11 @@ ENCODER_BATCH = _histogram(
     "quartet_encoder_batch_size", "Media encoded in one step of the engine.", "modality", buckets=_BATCH
 )
 
-FILES = _gauge("quartet_files_stored", "Files that the Files API keeps.", mode="livemostrecent")
+FILES = _gauge("quartet_files_stored", "Files that the Files API keeps, as of its last sweep.", mode="livemostrecent")
 FILES_BYTES = _gauge(
-    "quartet_files_stored_bytes", "Bytes of the files that the Files API keeps.", mode="livemostrecent"
+    "quartet_files_stored_bytes",
+    "Bytes of the files that the Files API keeps, as of its last sweep.",
+    mode="livemostrecent",
 )
 
 KEYS_RELOAD_FAILURES = _counter(

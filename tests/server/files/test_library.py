@@ -13,6 +13,7 @@ from server.files.library import ABANDONED, Library, Quota
 from server.files.objects import Objects
 from server.files.stored import StoredFile
 from tests.server.files.media import add, picture, sound
+from tests.support.metrics import Scrape
 
 ALICE, BOB = "key.alice", "key.bob"
 
@@ -81,6 +82,8 @@ async def test_an_expired_file_is_gone_before_it_is_removed(objects: Objects, tm
     assert await library.files(ALICE) == [stays]
     assert await library.sweep() == 1
     assert await everything(library) == [stays.content, stays.record]
+    scrape = Scrape.of_process()
+    assert (scrape.total("quartet_files_stored"), scrape.total("quartet_files_stored_bytes")) == (1, stays.bytes)
 
 
 async def test_bytes_without_a_record_go_when_they_are_old(objects: Objects, tmp_path: Path) -> None:
