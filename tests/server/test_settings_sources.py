@@ -67,6 +67,11 @@ VALUES: dict[str, Any] = {
     "decode_workers": 3,
     "decode_queue": 0,
     "decode_seconds": 2.5,
+    "metrics_by_key": True,
+    "log_format": "json",
+    "log_level": "debug",
+    "otlp_endpoint": "http://127.0.0.1:4317",
+    "otlp_protocol": "http/protobuf",
     "playground": True,
 }
 
