@@ -13,7 +13,7 @@ const SIGNATURES = [
   ["image", "tiff", /^(?:II\*\0|MM\0\*)/],
   ["image", "avif", /^[^]{4}ftyp(?:avif|avis)/],
   ["image", "heic", /^[^]{4}ftyp(?:hei[cfsx]|mif1)/],
-  ["image", "svg", /^\s*<(?:\?xml|!|svg)/i],
+  ["image", "svg", /^\s*<(?:\?xml|!doctype svg|!-|svg)/i],
   ["audio", "wav", /^RIFF[^]{4}WAVE/],
   ["audio", "flac", /^fLaC/],
   ["audio", "ogg", /^OggS/],
