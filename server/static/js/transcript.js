@@ -52,7 +52,7 @@ export class Transcript {
     const counted = spent(turn, conversation);
     const below = make("div", { class: "below" }, counted && make("span", { class: "tally" }, counted),
       last && make("button", { type: "button", class: "edit", onclick: this.on.edit }, "Edit"));
-    const element = make("li", { class: "turn user" }, make("h3", { class: "unseen" }, "You"), make("div", { class: "said" }, ...said), below);
+    const element = make("li", { class: "turn user" }, make("h2", { class: "unseen" }, "You"), make("div", { class: "said" }, ...said), below);
     const { part = null } = answer?.error ?? {};
     if (part) this.#blame(part, answer.error.message);
     return element;
@@ -75,7 +75,7 @@ export class Transcript {
       below.append(make("button", { type: "button", onclick: () => this.on.copy(turn.text) }, "Copy"));
     }
     if (last) below.append(make("button", { type: "button", class: "retry", onclick: this.on.retry }, "Retry"));
-    return make("li", { class: `turn assistant ${turn.state}` }, make("h3", { class: "unseen" }, "Answer"), said,
+    return make("li", { class: `turn assistant ${turn.state}` }, make("h2", { class: "unseen" }, "Answer"), said,
       turn.error && this.#failure(turn.error), below);
   }
 

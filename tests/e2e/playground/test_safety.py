@@ -37,7 +37,7 @@ def test_answers_stay_text(tab: Visit, scripted: Scripted) -> None:
         tab.send()
     assert tab.page.evaluate("window.hit") is None
     assert elements(tab) <= {
-        "li", "h3", "div", "span", "p", "button", "ul", "pre", "code", "strong",
+        "li", "h2", "div", "span", "p", "button", "ul", "pre", "code", "strong",
     }  # fmt: skip
     said = tab.page.locator(".turn.assistant .said").all_inner_texts()
     for probe, shown in zip(PROBES[:4], said, strict=False):

@@ -156,7 +156,7 @@ def test_a_conversation_is_exported_as_training_data_and_comes_back(
     before = scripted.asked[1]["messages"]
     tab.page.get_by_role("button", name="Copy, export, import").click()
     with tab.page.expect_download() as waiting:
-        tab.page.get_by_role("button", name="Export").click()
+        tab.page.get_by_role("button", name="Export the conversation").click()
     archive = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(archive)
     with zipfile.ZipFile(archive) as files:
@@ -204,7 +204,7 @@ def test_what_is_no_conversation_is_not_imported(tab: Visit, broken: str) -> Non
 def luminance(tab: Visit) -> float:
     """Of the ground of the page, 0 to 255."""
     red, green, blue = tab.page.evaluate(
-        "getComputedStyle(document.body).backgroundColor.match(/[\\\\d.]+/g).slice(0, 3).map(Number)"
+        "getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).slice(0, 3).map(Number)"
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
