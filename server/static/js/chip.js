@@ -1,6 +1,6 @@
 // One medium, as it stands in a message: a look at it, its name and what it costs. In the composer it can be moved.
 
-import { icon, make, number, plural, wave } from "./dom.js";
+import { icon, make, plural, wave } from "./dom.js";
 
 let player = null;
 let playing = null;
@@ -56,8 +56,7 @@ export function blame(element, message) {
 }
 
 function lengthOf(medium) {
-  if (medium.seconds !== null) return `${medium.seconds.toFixed(1)} s`;
-  return medium.width ? `${number(medium.width)} × ${number(medium.height)}` : "";
+  return medium.seconds === null ? "" : `${medium.seconds.toFixed(1)} s`;
 }
 
 function play(medium, element) {
