@@ -1,10 +1,10 @@
 // The official Node client against a running server: chat with media, stream with counts, models, errors.
-// Usage: NODE_PATH=<folder>/node_modules node openai_node.cjs <base URL> <picture as data URL> <sound as base64>
+// Usage: NODE_PATH=<folder>/node_modules node openai_node.cjs <base URL> <picture as data URL> <sound as base64> [<key>]
 const assert = require("node:assert/strict");
 const OpenAI = require("openai");
 
-async function main([baseURL, picture, sound]) {
-  const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+async function main([baseURL, picture, sound, apiKey = "none"]) {
+  const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
   const models = await client.models.list();
   const model = models.data[0].id;
   const messages = [

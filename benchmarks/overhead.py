@@ -1,0 +1,214 @@
+"""What Quartet's server costs over bare vLLM, and what it saves: both serve the same model, asked by turns.
+
+    python benchmarks/overhead.py [--model DIR | --tiny] [--requests 40] [--json FILE] [--only NAME]
+
+Bare vLLM is its own API server with the same flags and the same model in it, without our middleware, routes and media
+connector; an adapter for media is switched on by vLLM's `--default-mm-loras`. Both servers and the client share the
+machine, so beside times there is the CPU time that each server's processes took per request, which depends less on what
+else runs. docs/performance.md has the figures.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from model.adapter import ADAPTER, MEDIA
+from model.configuration import QuartetConfig
+from server.bench.plan import Level, Plan, Target
+from server.bench.report import as_json, show
+from server.bench.run import measure
+from server.launcher import prepare
+from server.settings import DEMO_MODEL, ServerSettings
+from tests.support.serving import free_port
+from tests.support.tiny import build_checkpoint
+
+PATIENCE = 1200.0
+# What the server has to reach: (figure, limit, whether more is better).
+LIMITS = (("e2e_p50", 1.03, False), ("requests_per_second", 0.97, True))
+REPEATED = (("requests_per_second", 1.5, True),)
+
+
+@dataclass
+class Running:
+    """One server."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def cpu(self) -> float:
+        """CPU seconds of all its processes so far."""
+        root = psutil.Process(self.process.pid)
+        return sum(sum(part.cpu_times()[:2]) for part in [root, *root.children(recursive=True)])
+
+    def wait(self, path: str) -> None:
+        """Return once `path` answers 200; a failed start raises with the end of the log."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                if httpx.get(self.url.removesuffix("/v1") + path, timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        raise RuntimeError(f"the server did not start\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def start(command: Sequence[str], environment: dict[str, str], port: int, log: Path) -> Running:
+    """A server's process, in a group of its own."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Running(process, f"http://127.0.0.1:{port}/v1", log)
+
+
+def ours(settings: ServerSettings, port: int, folder: Path) -> Running:
+    """What `quartet serve` becomes."""
+    environment = settings.model_copy(update={"port": port}).environment(os.environ)
+    return start([sys.executable, "-m", "server.launcher"], environment, port, folder / "ours.log")
+
+
+def bare(settings: ServerSettings, port: int, folder: Path) -> Running:
+    """The server of vLLM itself, with the same flags, without what is ours but the model."""
+    flags = prepare(settings.model_copy(update={"port": port}))
+    while "--middleware" in flags:
+        at = flags.index("--middleware")
+        del flags[at : at + 2]
+    directory = Path(flags[flags.index("--model") + 1])
+    config = QuartetConfig.from_pretrained(directory)
+    if config.adapter_scope == MEDIA:
+        chosen = dict.fromkeys(config.modality_specs, str(directory / ADAPTER))
+        flags += ["--default-mm-loras", json.dumps(chosen), "--max-loras", str(len(chosen))]
+    environment = settings.environment(os.environ) | {
+        "VLLM_PLUGINS": "quartet",
+        "VLLM_MEDIA_CONNECTOR": "http",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    command = [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *flags]
+    return start(command, environment, port, folder / "bare.log")
+
+
+def scenarios(
+    requests: int, words: int, tokens: int
+) -> dict[str, tuple[Plan, str, tuple[tuple[str, float, bool], ...]]]:
+    """Name -> what to ask, how ours is sent media, what is to be reached."""
+    common: dict[str, Any] = {"text_words": words, "output_tokens": tokens}
+    one, many = (Level(concurrency=1),), (Level(concurrency=16),)
+    few = max(requests // 2, 10)
+    return {
+        "text, 1 at a time": (Plan(levels=one, requests=requests, **common), "base64", LIMITS),
+        "text, 16 at a time": (Plan(levels=many, requests=4 * requests, block=32, **common), "base64", LIMITS),
+        "picture, 1 at a time": (Plan(levels=one, requests=requests, images=1, **common), "base64", LIMITS),
+        "picture, 16 at a time": (
+            Plan(levels=many, requests=4 * requests, block=32, images=1, **common), "base64", LIMITS,
+        ),
+        "8 pictures, 80 % repeated": (
+            Plan(levels=(Level(concurrency=4),), requests=few, block=4, images=8, repeat_share=0.8, **common),
+            "base64",
+            REPEATED,
+        ),
+        "8 pictures, 80 % repeated, by id": (
+            Plan(levels=(Level(concurrency=4),), requests=few, block=4, images=8, repeat_share=0.8, seed=1, **common),
+            "file",
+            REPEATED,
+        ),
+    }  # fmt: skip
+
+
+def run(plan: Plan, send: Any, servers: Sequence[Running]) -> dict[str, Any]:
+    """One scenario: the report, and the CPU seconds a request took in each server."""
+    targets = [
+        Target(name="quartet", url=servers[0].url, send=send),
+        Target(name="vllm", url=servers[1].url),
+    ]
+    before = [server.cpu() for server in servers]
+    report = as_json(plan, targets, asyncio.run(measure(plan, targets)))
+    count = plan.requests + plan.warm_up
+    spent = [(server.cpu() - start) / count for server, start in zip(servers, before, strict=True)]
+    report["cpu_seconds_per_request"] = dict(zip(("quartet", "vllm"), spent, strict=True))
+    return report
+
+
+def verdicts(report: dict[str, Any], limits: Sequence[tuple[str, float, bool]]) -> list[str]:
+    """A line for each limit, and one for the CPU time."""
+    ratios = report["levels"][0]["ratios"]
+    lines = []
+    for name, limit, more in limits:
+        ratio = ratios[name]
+        met = ratio["value"] >= limit if more else ratio["value"] <= limit
+        interval = f"[{ratio['low']:.3f}, {ratio['high']:.3f}]" if ratio["low"] is not None else "[-]"
+        lines.append(f"{name} {ratio['value']:.3f} {interval}, wanted {'>=' if more else '<='} {limit}: {met}")
+    spent = report["cpu_seconds_per_request"]
+    lines.append(
+        f"CPU per request {spent['quartet']:.3f} s / {spent['vllm']:.3f} s = {spent['quartet'] / spent['vllm']:.3f}"
+    )
+    return lines
+
+
+def main() -> None:
+    """Start both servers, ask, report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default=str(DEMO_MODEL), help="checkpoint directory [default: the demo model]")
+    parser.add_argument("--tiny", action="store_true", help="a tiny random model, where the server's share is largest")
+    parser.add_argument("--dtype", default="auto", help="number format of the language model")
+    parser.add_argument("--requests", type=int, default=40, help="requests to each server at concurrency 1")
+    parser.add_argument("--words", type=int, default=32, help="words of text in a request")
+    parser.add_argument("--tokens", type=int, default=16, help="tokens of every answer")
+    parser.add_argument("--only", action="append", help="scenarios whose name begins so; several times for several")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    options = parser.parse_args()
+    console = Console(highlight=False, width=110)
+    reports: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(build_checkpoint(Path(folder))) if options.tiny else options.model
+        settings = ServerSettings(model=model, dtype=options.dtype, name="model")
+        starters: tuple[Callable[[ServerSettings, int, Path], Running], ...] = (ours, bare)
+        servers: list[Running] = []
+        try:
+            for begin, path in zip(starters, ("/ready", "/health"), strict=True):
+                servers.append(begin(settings, free_port(), Path(folder)))
+                servers[-1].wait(path)
+            for name, (plan, send, limits) in scenarios(options.requests, options.words, options.tokens).items():
+                if options.only and not any(name.startswith(only) for only in options.only):
+                    continue
+                reports[name] = run(plan, send, servers)
+                console.rule(name, align="left")
+                show(console, reports[name])
+                for line in verdicts(reports[name], limits):
+                    console.print(line, markup=False)
+                if options.json:
+                    options.json.write_text(json.dumps(reports, indent=2) + "\n")
+        finally:
+            for server in servers:
+                server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""LiteLLM's proxy in front of a running server, asked by the official client: media, stream, counts, errors pass.
+
+Usage: python litellm_proxy.py <base URL> <picture as data URL> <sound as base64> [<key>]
+"""
+
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import openai
+
+PATIENCE = 180.0
+
+
+def main(url: str, picture: str, sound: str, key: str = "none") -> None:
+    """Raise if anything is not as expected."""
+    served = openai.OpenAI(base_url=url, api_key=key).models.list().data[0].id
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "config.yaml")
+        parameters = {"model": f"openai/{served}", "api_base": url, "api_key": key}
+        # JSON is YAML.
+        config.write_text(json.dumps({"model_list": [{"model_name": "ours", "litellm_params": parameters}]}))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [str(Path(sys.executable).with_name("litellm")), "--config", str(config)]
+        log = Path(folder, "log")
+        with log.open("wb") as output:
+            proxy = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Its table of prices comes with the package.
+                env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+                start_new_session=True,
+            )
+        try:
+            talk(f"http://127.0.0.1:{port}", picture, sound, served)
+        except BaseException:
+            print(log.read_text(errors="replace")[-3000:], file=sys.stderr)
+            raise
+        finally:
+            os.killpg(proxy.pid, signal.SIGTERM)
+            proxy.wait(30)
+
+
+def talk(proxy: str, picture: str, sound: str, served: str) -> None:
+    """Through the proxy."""
+    client = openai.OpenAI(base_url=proxy, api_key="any", max_retries=0, timeout=120)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            assert [model.id for model in client.models.list().data] == ["ours"]
+            break
+        except (openai.APIConnectionError, openai.InternalServerError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+    content = [
+        {"type": "text", "text": "Look: "},
+        {"type": "image_url", "image_url": {"url": picture}},
+        {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
+    ]
+    asked = {"model": "ours", "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 8}
+    whole = client.chat.completions.create(**asked)
+    details = whole.usage.prompt_tokens_details.to_dict()
+    assert details["audio_tokens"] == 4, details
+    assert details["image_tokens"] == 4, details
+    stream = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert stream[-1].usage.completion_tokens == 8
+    broken = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]
+    error = refused(lambda: client.chat.completions.create(**asked | {"messages": broken}))
+    assert error.status_code == 400
+    assert "messages[0].content[0]" in str(error), error
+    version = importlib.metadata.version("litellm")
+    print(f"litellm {version}: model {served}, {whole.usage.prompt_tokens} prompt tokens through the proxy, all passed")
+
+
+def refused(call: Callable[[], object]) -> openai.APIStatusError:
+    """The error that a call is answered with."""
+    try:
+        call()
+    except openai.APIStatusError as error:
+        return error
+    raise AssertionError("what should be refused was accepted")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

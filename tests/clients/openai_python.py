@@ -1,0 +1,49 @@
+"""The official Python client against a running server: chat with media, stream with counts, responses, errors.
+
+Usage: python openai_python.py <base URL> <picture as data URL> <sound as base64> [<key>]
+"""
+
+import sys
+from collections.abc import Callable
+
+import openai
+
+
+def main(url: str, picture: str, sound: str, key: str = "none") -> None:
+    """Raise if anything is not as expected."""
+    client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    model = client.models.list().data[0].id
+    content = [
+        {"type": "text", "text": "Look: "},
+        {"type": "image_url", "image_url": {"url": picture}},
+        {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
+    ]
+    asked = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 8}
+    whole = client.chat.completions.create(**asked)
+    details = whole.usage.prompt_tokens_details
+    assert (details.image_tokens, details.audio_tokens) == (4, 4)
+    with client.chat.completions.stream(**{**asked, "stream_options": {"include_usage": True}}) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == whole.choices[0].message.content
+    assert final.usage.prompt_tokens == whole.usage.prompt_tokens
+    parts = [{"type": "input_text", "text": "Look: "}, {"type": "input_image", "image_url": picture, "detail": "auto"}]
+    response = client.responses.create(
+        model=model, max_output_tokens=8, temperature=0, input=[{"role": "user", "content": parts}]
+    )
+    assert response.usage.input_tokens_details.image_tokens == 4
+    error = refused(lambda: client.chat.completions.create(**{**asked, "model": "other"}))
+    assert (error.status_code, error.code) == (404, "model_not_found")
+    print(f"openai-python {openai.__version__}: model {model}, {whole.usage.prompt_tokens} prompt tokens, all passed")
+
+
+def refused(call: Callable[[], object]) -> openai.APIStatusError:
+    """The error that a call is answered with."""
+    try:
+        call()
+    except openai.APIStatusError as error:
+        return error
+    raise AssertionError("what should be refused was accepted")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
