@@ -12,13 +12,17 @@ tokenizer=${2:-}
 key=${OPENAI_API_KEY:-none}
 python=${PYTHON:-.venv/bin/python}
 cache=${QUARTET_CACHE:-$HOME/.cache/quartet}/clients
-langchain="langchain-openai==LANGCHAIN"
-litellm="litellm[proxy]==LITELLM"
+langchain="langchain-openai==1.7.4"
+litellm="litellm[proxy]==1.108.7"
 node="openai@6.49.0"
 
 if [ ! -x "$cache/venv/bin/litellm" ]; then
     "$python" -m venv "$cache/venv"
-    "$cache/venv/bin/python" -m pip install --quiet "$langchain" "$litellm"
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python "$cache/venv/bin/python" "$langchain" "$litellm"
+    else
+        "$cache/venv/bin/python" -m pip install --quiet "$langchain" "$litellm"
+    fi
 fi
 [ -d "$cache/node/node_modules/openai" ] || npm install --silent --prefix "$cache/node" "$node"
 
