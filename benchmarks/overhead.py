@@ -184,6 +184,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="scenarios whose name begins so; several times for several")
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
+    # The servers are in process groups of their own and must not outlive this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(highlight=False, width=110)
     reports: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

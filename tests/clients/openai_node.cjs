@@ -1,4 +1,4 @@
-// The official Node client against a running server: chat with media, stream with counts, models, errors.
+// The official Node client against a running server: chat with media, stream with counts, files, models, errors.
 // Usage: NODE_PATH=<folder>/node_modules node openai_node.cjs <base URL> <picture as data URL> <sound as base64> [<key>]
 const assert = require("node:assert/strict");
 const OpenAI = require("openai");
@@ -42,6 +42,17 @@ async function main([baseURL, picture, sound, apiKey = "none"]) {
   });
   assert.equal(response.usage.input_tokens_details.image_tokens, 4);
   assert.equal(typeof response.output_text, "string");
+
+  const bytes = Buffer.from(picture.split(",")[1], "base64");
+  const file = await client.files.create({ file: await OpenAI.toFile(bytes, "picture.png"), purpose: "vision" });
+  const named = [{ role: "user", content: [{ type: "text", text: "Look: " }, { type: "file", file: { file_id: file.id } }, messages[0].content[2]] }];
+  const again = await client.chat.completions.create({ ...options, messages: named });
+  assert.equal(again.choices[0].message.content, whole.choices[0].message.content);
+  assert.equal(again.usage.prompt_tokens, whole.usage.prompt_tokens);
+  assert.equal(Buffer.compare(Buffer.from(await (await client.files.content(file.id)).arrayBuffer()), bytes), 0);
+  assert.ok((await client.files.list()).data.some((one) => one.id === file.id));
+  assert.equal((await client.files.delete(file.id)).deleted, true);
+  await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
 
   const broken = [{ role: "user", content: [{ type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } }] }];
   await assert.rejects(client.chat.completions.create({ ...options, messages: broken }), (error) => {

@@ -1,8 +1,9 @@
-"""The official Python client against a running server: chat with media, stream with counts, responses, errors.
+"""The official Python client against a running server: chat with media, stream with counts, responses, files, errors.
 
 Usage: python openai_python.py <base URL> <picture as data URL> <sound as base64> [<key>]
 """
 
+import base64
 import sys
 from collections.abc import Callable
 
@@ -31,6 +32,13 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
         model=model, max_output_tokens=8, temperature=0, input=[{"role": "user", "content": parts}]
     )
     assert response.usage.input_tokens_details.image_tokens == 4
+    data = base64.b64decode(picture.partition(",")[2])
+    file = client.files.create(file=("picture.png", data), purpose="vision")
+    named = [content[0], {"type": "file", "file": {"file_id": file.id}}, content[2]]
+    again = client.chat.completions.create(**{**asked, "messages": [{"role": "user", "content": named}]})
+    assert again.choices[0].message.content == whole.choices[0].message.content
+    assert client.files.content(file.id).content == data
+    assert client.files.delete(file.id).deleted
     error = refused(lambda: client.chat.completions.create(**{**asked, "model": "other"}))
     assert (error.status_code, error.code) == (404, "model_not_found")
     print(f"openai-python {openai.__version__}: model {model}, {whole.usage.prompt_tokens} prompt tokens, all passed")
