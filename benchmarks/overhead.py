@@ -121,7 +121,8 @@ def scenarios(
     """Name -> what to ask, how ours is sent media, what is to be reached."""
     common: dict[str, Any] = {"text_words": words, "output_tokens": tokens}
     one, many = (Level(concurrency=1),), (Level(concurrency=16),)
-    few = max(requests // 2, 10)
+    pictures = common | {"images": 8, "image_size": (1280, 960), "output_tokens": 4, "repeat_share": 0.8}
+    four = (Level(concurrency=4),)
     return {
         "text, 1 at a time": (Plan(levels=one, requests=requests, **common), "base64", LIMITS),
         "text, 16 at a time": (Plan(levels=many, requests=4 * requests, block=32, **common), "base64", LIMITS),
@@ -129,15 +130,9 @@ def scenarios(
         "picture, 16 at a time": (
             Plan(levels=many, requests=4 * requests, block=32, images=1, **common), "base64", LIMITS,
         ),
-        "8 pictures, 80 % repeated": (
-            Plan(levels=(Level(concurrency=4),), requests=few, block=4, images=8, repeat_share=0.8, **common),
-            "base64",
-            REPEATED,
-        ),
+        "8 pictures, 80 % repeated": (Plan(levels=four, requests=requests, block=4, **pictures), "base64", REPEATED),
         "8 pictures, 80 % repeated, by id": (
-            Plan(levels=(Level(concurrency=4),), requests=few, block=4, images=8, repeat_share=0.8, seed=1, **common),
-            "file",
-            REPEATED,
+            Plan(levels=four, requests=requests, block=4, seed=1, **pictures), "file", REPEATED,
         ),
     }  # fmt: skip
 
@@ -194,9 +189,10 @@ def main() -> None:
         starters: tuple[Callable[[ServerSettings, int, Path], Running], ...] = (ours, bare)
         servers: list[Running] = []
         try:
-            for begin, path in zip(starters, ("/ready", "/health"), strict=True):
+            for begin in starters:
                 servers.append(begin(settings, free_port(), Path(folder)))
-                servers[-1].wait(path)
+            for server, path in zip(servers, ("/ready", "/health"), strict=True):
+                server.wait(path)
             for name, (plan, send, limits) in scenarios(options.requests, options.words, options.tokens).items():
                 if options.only and not any(name.startswith(only) for only in options.only):
                     continue

@@ -23,10 +23,10 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
     whole = client.chat.completions.create(**asked)
     details = whole.usage.prompt_tokens_details
     assert (details.image_tokens, details.audio_tokens) == (4, 4)
-    with client.chat.completions.stream(**{**asked, "stream_options": {"include_usage": True}}) as stream:
-        final = stream.get_final_completion()
-    assert final.choices[0].message.content == whole.choices[0].message.content
-    assert final.usage.prompt_tokens == whole.usage.prompt_tokens
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
     parts = [{"type": "input_text", "text": "Look: "}, {"type": "input_image", "image_url": picture, "detail": "auto"}]
     response = client.responses.create(
         model=model, max_output_tokens=8, temperature=0, input=[{"role": "user", "content": parts}]
