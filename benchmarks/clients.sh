@@ -1,5 +1,5 @@
 #!/bin/sh
-# Real clients against a running server, one after the other; docs/clients.md shows what this printed.
+# Real clients against a running server, one after the other.
 #
 #     benchmarks/clients.sh [base URL] [tokenizer's directory, for `vllm bench serve`]
 #

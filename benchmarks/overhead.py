@@ -5,7 +5,7 @@
 Bare vLLM is its own API server with the same flags and the same model in it, without our middleware, routes and media
 connector; an adapter for media is switched on by vLLM's `--default-mm-loras`. Both servers and the client share the
 machine, so beside times there is the CPU time that each server's processes took per request, which depends less on what
-else runs. docs/performance.md has the figures.
+else runs.
 """
 
 import argparse

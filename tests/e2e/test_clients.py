@@ -1,4 +1,4 @@
-"""The clients that people use, by the script of docs/clients.md; skipped where it has not installed them."""
+"""The clients that people use, by benchmarks/clients.sh; skipped where it has not installed them."""
 
 import os
 import subprocess
