@@ -8,6 +8,7 @@
     |- PromptError               400 invalid_prompt          a conversation that cannot become tokens
     |- MediaError                400 invalid_media           bytes that are not the medium they claim to be
        |- MediaLimitError        400 media_too_large         a medium beyond a decode limit
+       |- MediaFetchError        400 media_not_fetched       a URL that may not or cannot be fetched
        |- MediaCostError         400 media_too_expensive     a medium that takes too much time or memory to decode
 
 A message says what was wrong, where, and what to do. It never contains the medium itself.
@@ -73,3 +74,9 @@ class MediaCostError(MediaError):
     """A picture or sound whose decoding takes more time or memory than one medium may."""
 
     code = "media_too_expensive"
+
+
+class MediaFetchError(MediaError):
+    """A URL from which no medium is or can be fetched."""
+
+    code = "media_not_fetched"

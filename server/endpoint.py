@@ -14,6 +14,7 @@ from server.adapters.choice import default_adapters
 from server.adapters.hot import hot_adapters
 from server.connector import register_connector
 from server.entrance import Entrance
+from server.fetch.web import register_web
 from server.files.setup import start_files
 from server.life.end import watch_end
 from server.limits.answers import count_answers
@@ -36,6 +37,7 @@ class QuartetEndpoint:
         from server.routes import ROUTERS
 
         register_connector()
+        register_web()
         for router in ROUTERS:
             app.include_router(router)
 

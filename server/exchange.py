@@ -4,7 +4,9 @@ Made by the outermost middleware and carried by a context variable, so that rout
 engine's entrance write to the same record: tasks started for a request copy the variable, not the record.
 """
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,6 +33,12 @@ class Exchange:
     """The content parts of the prompt, in reading order."""
     failures: dict[str, MediaError] = field(default_factory=dict)
     """URL -> why its medium could not be read."""
+    fetched: dict[str, "asyncio.Future[bytes]"] = field(default_factory=dict)
+    """URL -> its medium, on the way or there, until it is not needed any more."""
+    fetched_uses: Counter[str] = field(default_factory=Counter)
+    """How often each was read."""
+    fetched_bytes: int = 0
+    """What came over the network for all of them."""
     prompt_tokens: int = 0
     """Tokens of the prompts that entered the engine."""
     key: Key | None = None

@@ -40,5 +40,7 @@ def _mapping(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)]
 """A list of words."""
+Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_list)]
+"""A list of whole numbers."""
 Mapping = Annotated[dict[str, str], NoDecode, BeforeValidator(_mapping)]
 """Words by name."""

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.errors import ConfigurationError
 from server.settings.adapters import AdapterSettings
 from server.settings.engine import EngineSettings
+from server.settings.fetch import FetchSettings
 from server.settings.files import FileSettings
 from server.settings.keys import KeySettings
 from server.settings.life import LifeSettings
@@ -61,6 +62,7 @@ class ServerSettings(
     KeySettings,
     LimitSettings,
     MediaSettings,
+    FetchSettings,
     FileSettings,
     PlaygroundSettings,
     ObserveSettings,

@@ -67,6 +67,12 @@ VALUES: dict[str, Any] = {
     "decode_workers": 3,
     "decode_queue": 0,
     "decode_seconds": 2.5,
+    "fetch_hosts": ["a.org", "*.b.org"],
+    "fetch_schemes": ["https", "http"],
+    "fetch_ports": [443, 8443],
+    "fetch_redirects": 2,
+    "fetch_seconds": 2.5,
+    "fetch_concurrency": 3,
     "metrics_by_key": True,
     "log_format": "json",
     "log_level": "debug",
@@ -89,7 +95,7 @@ def config(tmp_path: Path) -> Callable[[str], str]:
 def spell(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items())
-    return ",".join(value) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @pytest.mark.parametrize("name", FIELDS)
