@@ -47,8 +47,12 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"fLaC", "audio"),
     (b"OggS", "audio"),
     (b"ID3", "audio"),
+    (b"\x1a\x45\xdf\xa3", "audio"),
 )
-_CONTAINED = {b"WEBP": "image", b"WAVE": "audio", b"AIFF": "audio", b"AIFC": "audio", b"ftypM4A ": "audio"}
+# What telephones, browsers and editors write sounds as; pictures in such a container have other names.
+_BRANDS = (b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"dash")
+_CONTAINED = {b"WEBP": "image", b"WAVE": "audio", b"AIFF": "audio", b"AIFC": "audio"}
+_CONTAINED |= {b"ftyp" + brand: "audio" for brand in _BRANDS}
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # libsndfile reads many more; rarely used parsers are no place for bytes from strangers.
 SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
@@ -148,48 +152,27 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
 
 
 def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:
-    """Decode a sound (WAV, FLAC, OGG, MP3, AIFF) to mono at its own sampling rate.
+    """Decode a sound (WAV, FLAC, OGG, MP3, AIFF; AAC, MP4 and WebM) to mono at its own sampling rate.
 
     Raises:
         MediaError: empty, not a sound, a header that promises what the bytes do not hold, or NaN or infinite samples.
         MediaLimitError: more bytes, seconds or channels than allowed; checked before decoding.
         MediaCostError: no memory for it.
     """
-    import soundfile
+    from model.containers import decode_contained, demuxer
 
     _check_bytes(data, limits, "sound")
-    if data[4:8] == b"ftyp":
-        raise MediaError("M4A and MP4 files (AAC) are not decoded; send WAV, FLAC, OGG or MP3")
     try:
-        with soundfile.SoundFile(_Bytes(data)) as file:
-            # The length in an MP3 file is a guess of the decoder; a streamed file may not know its own.
-            promised = file.frames if file.format != "MP3" and file.frames < 2**60 else None
-            rate, channels = file.samplerate, file.channels
-            if file.format not in SOUND_FORMATS:
-                raise MediaError(f"{file.format} sounds are not decoded; send WAV, FLAC, OGG or MP3")
-            if not 1 <= rate <= MAX_SAMPLING_RATE:
-                raise MediaError(
-                    f"the sound's header gives a sampling rate of {rate} Hz; 1..{MAX_SAMPLING_RATE} are accepted"
-                )
-            if channels > limits.max_channels:
-                raise MediaLimitError(f"the sound has {channels} channels, at most {limits.max_channels} are decoded")
-            most = math.ceil((limits.max_seconds + TOLERANCE_SECONDS) * rate)
-            if promised is not None and promised > most and not _header_lies(data, promised, channels):
-                raise _too_long(promised / rate, limits)
-            mono = _read_mono(file, most + 1)
+        mono, rate = decode_contained(data, limits) if demuxer(data) else _read_file(data, limits)
     except MediaError:
         raise
     except MemoryError:
         raise MediaCostError("decoding the sound takes too much memory; send a smaller one") from None
+    # libsndfile and FFmpeg fail in many ways on hostile bytes; all of them mean the same to the sender.
     except Exception as error:
         raise MediaError(
             f"not a sound, or a damaged one ({type(error).__name__}): send WAV, FLAC, OGG or MP3"
         ) from None
-    if len(mono) > most:
-        raise _too_long(len(mono) / rate, limits)
-    if promised is not None and len(mono) < promised:
-        raise MediaError(f"the sound's header promises {promised} samples, the file holds {len(mono)}; send it again")
-    _check_chunk_promise(data)
     if len(mono) == 0:
         raise MediaError("the sound holds no samples; send a recording with at least one")
     if not np.isfinite(mono).all():
@@ -263,6 +246,34 @@ class _Bytes(io.BytesIO):
         size = self.getbuffer().nbytes
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: size}[whence]
         return super().seek(min(max(start + offset, 0), size))
+
+
+def _read_file(data: bytes, limits: MediaLimits) -> tuple[npt.NDArray[np.float32], int]:
+    """What libsndfile makes of a file: one channel, and its rate in Hz."""
+    import soundfile
+
+    with soundfile.SoundFile(_Bytes(data)) as file:
+        # The length in an MP3 file is a guess of the decoder; a streamed file may not know its own.
+        promised = file.frames if file.format != "MP3" and file.frames < 2**60 else None
+        rate, channels = int(file.samplerate), file.channels
+        if file.format not in SOUND_FORMATS:
+            raise MediaError(f"{file.format} sounds are not decoded; send WAV, FLAC, OGG or MP3")
+        if not 1 <= rate <= MAX_SAMPLING_RATE:
+            raise MediaError(
+                f"the sound's header gives a sampling rate of {rate} Hz; 1..{MAX_SAMPLING_RATE} are accepted"
+            )
+        if channels > limits.max_channels:
+            raise MediaLimitError(f"the sound has {channels} channels, at most {limits.max_channels} are decoded")
+        most = math.ceil((limits.max_seconds + TOLERANCE_SECONDS) * rate)
+        if promised is not None and promised > most and not _header_lies(data, promised, channels):
+            raise _too_long(promised / rate, limits)
+        mono = _read_mono(file, most + 1)
+    if len(mono) > most:
+        raise _too_long(len(mono) / rate, limits)
+    if promised is not None and len(mono) < promised:
+        raise MediaError(f"the sound's header promises {promised} samples, the file holds {len(mono)}; send it again")
+    _check_chunk_promise(data)
+    return mono, rate
 
 
 def _read_mono(file: "soundfile.SoundFile", most: int) -> npt.NDArray[np.float32]:

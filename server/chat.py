@@ -18,6 +18,7 @@ from rich.console import Console
 from model.errors import MediaError, QuartetError
 
 AUDIO_SUFFIXES = {".wav": "wav", ".mp3": "mp3", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".aiff": "aiff"}
+AUDIO_SUFFIXES |= {suffix: suffix[1:] for suffix in (".m4a", ".mp4", ".webm", ".aac", ".opus")}
 IMAGE_SUFFIXES = {
     ".png": "png",
     ".jpg": "jpeg",

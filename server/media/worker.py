@@ -122,6 +122,7 @@ def _die_with_parent() -> None:
 
 def _load_decoders() -> None:
     """Before the first medium: its time is for decoding."""
+    import av  # noqa: F401
     import soundfile  # noqa: F401
 
     Image.preinit()

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from model.containers import CONTAINER_FORMATS
 from model.media import IMAGE_FORMATS, SOUND_FORMATS
 from server.errors import refuse
 from server.exchange import current_exchange
@@ -11,7 +12,7 @@ from server.settings import current
 
 router = APIRouter()
 OWNER = "quartet"
-FORMATS = {"image": IMAGE_FORMATS, "audio": SOUND_FORMATS}
+FORMATS = {"image": IMAGE_FORMATS, "audio": SOUND_FORMATS + CONTAINER_FORMATS}
 
 
 @router.get("/v1/models")

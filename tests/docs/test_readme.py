@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from model.containers import CONTAINER_FORMATS
 from model.encoders import encoder_config
 from model.media import DEFAULT_LIMITS, IMAGE_FORMATS, SOUND_FORMATS
 from server.middleware.routes import ROUTES
@@ -147,7 +148,10 @@ def test_facts_are_those_of_the_code() -> None:
     words = prose(README)
     section = words.partition("What the API takes and gives")[2].partition("\n## ")[0]
     shown = " ".join(section.split())
-    for name in {*IMAGE_FORMATS, *SOUND_FORMATS} - {"WEBP", "WAVEX", "RF64"} | {"WebP"}:
+    for name in {*IMAGE_FORMATS, *SOUND_FORMATS, *CONTAINER_FORMATS} - {"WEBP", "WEBM", "WAVEX", "RF64"} | {
+        "WebP",
+        "WebM",
+    }:
         assert re.search(rf"\b{name}\b", shown), name
     for route in ROUTES:
         assert f"`{route}`" in shown, route

@@ -82,7 +82,7 @@ PARTS: dict[str, tuple[list[dict[str, Any]], int, str, str]] = {
     ),
     "file that is not there": ([{"type": "file", "file": {"file_id": "file-1"}}], 0, "invalid_media", "keeps no files"),
     "picture by an id": ([image(0), url_part("file-1")], 1, "invalid_media", "keeps no files"),
-    "M4A": ([text("a"), audio(data=b"\x00\x00\x00\x20ftypM4A " + bytes(64))], 1, "invalid_media", "M4A"),
+    "M4A": ([text("a"), audio(data=b"\x00\x00\x00\x20ftypM4A " + bytes(64))], 1, "invalid_media", "not a sound"),
     "too many images": ([image(0)] * (MAX_MEDIA + 2), MAX_MEDIA, "too_many_media", f"at most {MAX_MEDIA}"),
     "too many sounds": (
         [text("a"), *[audio(0)] * (MAX_MEDIA + 1)],
