@@ -19,11 +19,12 @@ const SIGNATURES = [
   ["audio", "ogg", /^OggS/],
   ["audio", "mp3", /^(?:ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff])/],
   ["audio", "aiff", /^FORM[^]{4}AIF/],
+  ["audio", "aac", /^\xff[\xf0\xf1\xf8\xf9]/],
   ["audio", "mp4", /^[^]{4}ftyp/],
   ["audio", "webm", /^\x1a\x45\xdf\xa3/],
 ];
 // How /v1/models spells what the server reads; used until it has answered.
-const READ = { image: ["png", "jpeg", "webp", "gif", "bmp", "tiff"], audio: ["wav", "flac", "ogg", "mp3", "aiff"] };
+const READ = { image: ["png", "jpeg", "webp", "gif", "bmp", "tiff"], audio: ["wav", "flac", "ogg", "mp3", "aiff", "aac", "mp4", "webm"] };
 
 let made = 0;
 
