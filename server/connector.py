@@ -17,12 +17,14 @@ from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, Medi
 
 from model.errors import MediaError
 from model.media import Sound, decode_audio, decode_data_url, decode_image
+from model.vllm_adapter.prepared import Keyed
 from server.exchange import current_exchange
 from server.media.encoded import Encoded, Modality
 from server.media.limits import media_limits
+from server.media.once import medium_key, once
 from server.media.pool import decode_pool
 from server.metrics.media import Reading, reading
-from server.resolvers import DataUrls, resolver_of
+from server.resolvers import DataUrls, KnowsDigest, resolver_of
 
 NAME = "quartet"
 T = TypeVar("T")
@@ -63,33 +65,68 @@ def register_connector() -> None:
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(QuartetConnector)
 
 
-async def _fetch(url: str, modality: Modality) -> Any:
-    """Read and decode a medium; why it failed is left in the exchange, whose middleware knows the part."""
-    exchange = current_exchange()
+async def _fetch(url: str, modality: Modality) -> Keyed:
+    """Read and decode a medium that is new; why it failed is left in the exchange, whose middleware knows the part."""
     with reading(modality, url) as counted:
         try:
-            medium = await _decode(Encoded(await _read(url, counted), modality), counted)
+            return await _find(url, modality, counted)
         except MediaError as error:
-            exchange.failures[url] = error
+            current_exchange().failures[url] = error
             raise VLLMValidationError(str(error), parameter="messages") from None
+
+
+async def _find(url: str, modality: Modality, counted: Reading) -> Keyed:
+    """The medium, or what stands for one that the engine knows already."""
+    exchange, resolver = current_exchange(), resolver_of(url)
+    encoded: Encoded | None = None
+    if isinstance(resolver, KnowsDigest):
+        digest = await resolver.digest(url)
+    else:
+        encoded = await _read(url, modality, counted)
+        digest = encoded.digest
+    key = medium_key(exchange.key, modality, digest)
+    known = once.known(key, modality)
+    if known is not None:
+        counted.known()
+        return known
+    decoded_here = False
+
+    async def decode() -> Image.Image | Sound:
+        nonlocal decoded_here
+        decoded_here = True
+        medium = await _decode(encoded or await _read(url, modality, counted), counted)
         for gate in exchange.media_gates:
             await gate(*_size(medium))
         return medium
 
+    medium = await once.decoded(key, decode)
+    if not decoded_here:
+        counted.known()
+    return medium
 
-async def _read(url: str, counted: Reading) -> bytes:
+
+async def _read(url: str, modality: Modality, counted: Reading) -> Encoded:
+    """The bytes, and their hash."""
+    run = asyncio.get_running_loop().run_in_executor
     resolver = resolver_of(url)
     if isinstance(resolver, DataUrls):
-        data = await asyncio.get_running_loop().run_in_executor(_threads, decode_data_url, url)
-        counted.fetched(len(data))
-    else:
-        began = time.perf_counter()
-        data = await resolver.read(url)
-        counted.fetched(len(data), time.perf_counter() - began)
-    return data
+        encoded = await run(_threads, lambda: _hashed(decode_data_url(url), modality))
+        counted.fetched(len(encoded.data))
+        return encoded
+    began = time.perf_counter()
+    data = await resolver.read(url)
+    counted.fetched(len(data), time.perf_counter() - began)
+    return await run(_threads, lambda: _hashed(data, modality))
 
 
-async def _decode(encoded: Encoded, counted: Reading) -> MediaWithBytes[Image.Image] | Sound:
+def _hashed(data: bytes, modality: Modality) -> Encoded:
+    encoded = Encoded(data, modality)
+    # Here, so that the event loop need not: it is kept.
+    _ = encoded.digest
+    return encoded
+
+
+async def _decode(encoded: Encoded, counted: Reading) -> Image.Image | Sound:
     exchange, limits = current_exchange(), media_limits()
     encoded.check(limits)
     # The engine waits for all media of a request; once one of them is refused, the others would be work for nobody.
@@ -97,14 +134,14 @@ async def _decode(encoded: Encoded, counted: Reading) -> MediaWithBytes[Image.Im
     if medium is None:
         counted.abandoned()
         raise VLLMValidationError("another medium of the request was refused", parameter="messages")
-    return MediaWithBytes(medium, encoded.data) if isinstance(medium, Image.Image) else medium
+    return medium
 
 
-def _size(medium: Any) -> tuple[str, int]:
+def _size(medium: Image.Image | Sound) -> tuple[str, int]:
     """Modality, and pixels or begun seconds."""
-    if isinstance(medium, MediaWithBytes):
-        return "image", medium.media.width * medium.media.height
-    return "audio", math.ceil(medium.seconds)
+    if isinstance(medium, Sound):
+        return "audio", math.ceil(medium.seconds)
+    return "image", medium.width * medium.height
 
 
 def _inline(url: str, decode: Callable[[bytes], T]) -> T:

@@ -16,9 +16,11 @@ from server.connector import register_connector
 from server.entrance import Entrance
 from server.fetch.web import register_web
 from server.files.setup import start_files
+from server.keys.salt import separate_prefixes
 from server.life.end import watch_end
 from server.limits.answers import count_answers
 from server.media.limits import hear_at_most
+from server.media.once import decode_once
 from server.media.pool import decode_pool
 from server.metrics.route import begin
 from server.prompts import count_prompts
@@ -55,8 +57,9 @@ class QuartetEndpoint:
         watch_end(engine_client)
         start_files(state)
         begin()
+        decode_once(engine_client)
         entrance = Entrance(engine_client)
-        entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers, trace_engine]
+        entrance.guards += [count_prompts(tuple(config.modality_specs)), count_answers, trace_engine, separate_prefixes]
         if current().default_mm_loras:
             entrance.guards.append(default_adapters(state, current().default_mm_loras))
         if getattr(config, "adapter_scope", None) == MEDIA:

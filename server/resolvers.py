@@ -7,7 +7,7 @@
 
 import base64
 import binascii
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from model.errors import MediaError
 from model.media import decode_data_url, modality_of
@@ -34,6 +34,15 @@ class Resolver(Protocol):
         Raises:
             MediaError: not there or not allowed.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsDigest(Protocol):
+    """A resolver that need not read a medium to know which one it is."""
+
+    async def digest(self, url: str) -> str:
+        """The sha256 of the bytes, hexadecimal. Raises as `Resolver.read`."""
         ...
 
 

@@ -16,6 +16,7 @@ from vllm.multimodal.parse import ModalityDataItems, MultiModalDataParser, Proce
 
 from model.errors import MediaError
 from model.media import Sound
+from model.vllm_adapter.prepared import Keyed
 
 Medium = Image.Image | Sound
 
@@ -30,14 +31,19 @@ class MediaItems(ProcessorBatchItems[Any]):
     def __init__(self, data: list[Any], modality: str, check: Callable[[Medium], None]) -> None:
         super().__init__([_medium(item, modality, index) for index, item in enumerate(data)], modality)
         for index, item in enumerate(self.get_all()):
+            medium = item.medium if isinstance(item, Keyed) else item
+            if medium is None:
+                continue  # known already: it was checked before
             try:
-                check(item)
+                check(medium)
             except MediaError as error:
                 raise VLLMValidationError(str(error), parameter=f"{modality}[{index}]") from None
 
     def get_item_for_hash(self, index: int) -> Any:
-        """What makes a medium the same medium: its file's bytes if known, else its pixels or samples."""
+        """What makes a medium the same medium: its key or its file's bytes if known, else its pixels or samples."""
         item = self.data[index]
+        if isinstance(item, Keyed):
+            return item.key
         return (item.samples, item.sampling_rate) if isinstance(item, Sound) else item
 
 
@@ -70,7 +76,7 @@ def _medium(item: Any, modality: str, index: int) -> Any:
     where = f"{modality}[{index}]"
     if item is None:
         raise VLLMValidationError("the part holds no data; send the medium itself every time", parameter=where)
-    if isinstance(item, Sound):
+    if isinstance(item, Sound) or (isinstance(item, Keyed) and (item.medium is None) != (item.prepared is None)):
         return item
     if isinstance(item, MediaWithBytes) and isinstance(item.media, Image.Image):
         return item

@@ -24,9 +24,8 @@ from vllm.multimodal.processing import (
 from model.configuration import Modality, QuartetConfig
 from model.errors import MediaError
 from model.vllm_adapter.media import MediaParser
-
-# The keyword arguments of `embed_multimodal` are `<modality>` + this.
-INPUTS = "_inputs"
+from model.vllm_adapter.prepared import INPUTS as INPUTS
+from model.vllm_adapter.prepared import Keyed, PreparedCache
 
 
 class QuartetProcessingInfo(BaseProcessingInfo):
@@ -90,7 +89,7 @@ class QuartetDummyInputs(BaseDummyInputsBuilder[QuartetProcessingInfo]):
 class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
     """Prepares media with the encoders' own `preprocess`, in float32 whatever dtype the language model has."""
 
-    _cache: MultiModalProcessorOnlyCache | None = None
+    _cache: PreparedCache | None = None
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
         """Refuse prompts in which placeholders and media do not pair up, then process.
@@ -105,24 +104,36 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
                 raise VLLMValidationError(
                     f"the prompt holds {found} {name} placeholders for {given} {name} parts", parameter="messages"
                 )
-        return super().apply(dataclasses.replace(inputs, cache=self._safe_cache(inputs.cache)), timing_ctx)
+        return super().apply(dataclasses.replace(inputs, cache=self.safe_cache(inputs.cache)), timing_ctx)
 
-    def _safe_cache(self, cache: Any) -> Any:
+    def safe_cache(self, cache: Any) -> Any:
         """The cache of prepared media, such that no refused request can spoil another one.
 
         vLLM's default sends a medium to the engine once and remembers that it did, before the request is accepted: if
         it is then refused (too long, an impossible option), the next request with that medium fails. This one keeps
         what it prepared and always sends it; the engine still encodes each medium once.
+
+        Returns:
+            A `PreparedCache`, always the same; None where caching is off; what was given where it is in shared memory.
         """
-        if not isinstance(cache, LruKeyReplicatedSenderCache):
+        if not isinstance(cache, LruKeyReplicatedSenderCache | MultiModalProcessorOnlyCache):
             return cache
         if self._cache is None:
-            self._cache = MultiModalProcessorOnlyCache(self.info.ctx.model_config)
+            self._cache = PreparedCache(self.info.ctx.model_config)
         return self._cache
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """Key the caches by content alone: an id chosen by one client must not name another client's medium."""
-        return super()._get_mm_hashes(dataclasses.replace(inputs, mm_uuid_items=None))
+        items = inputs.mm_data_items
+        hashes = super()._get_mm_hashes(dataclasses.replace(inputs, mm_uuid_items=None))
+        # Whoever gave a medium its key knows under which to ask for it; options of a request change nothing about it.
+        return {
+            modality: [
+                item.key if isinstance(item, Keyed) else computed
+                for item, computed in zip(items[modality].get_all(), found, strict=True)
+            ]
+            for modality, found in hashes.items()
+        }
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, object]) -> BatchFeature:
         """Encoder inputs by modality, one float32 tensor per medium.
@@ -132,10 +143,13 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
         specs = self.info.modality_specs
         outputs: dict[str, Any] = {}
         for name, items in mm_items.items():
+            media = items.get_all()
+            new = [item.medium if isinstance(item, Keyed) else item for item in media if not _prepared(item)]
             try:
-                outputs[f"{name}{INPUTS}"] = specs[name].encoder.preprocess_many(items.get_all())
+                made = iter(specs[name].encoder.preprocess_many(new) if new else ())
             except MediaError as error:
                 raise VLLMValidationError(str(error), parameter="messages") from None
+            outputs[f"{name}{INPUTS}"] = [item.prepared if _prepared(item) else next(made) for item in media]
         return BatchFeature(outputs)
 
     def _get_mm_fields_config(
@@ -152,3 +166,7 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
             )
             for name, spec in self.info.modality_specs.items()
         ]
+
+
+def _prepared(item: Any) -> bool:
+    return isinstance(item, Keyed) and item.prepared is not None

@@ -22,7 +22,7 @@ class NoSuchFileError(MediaError):
 
 
 class Files:
-    """The `server.resolvers.Resolver` of ids."""
+    """The `server.resolvers.Resolver` of ids, which also `KnowsDigest`."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -35,6 +35,10 @@ class Files:
             RefusedError: 503, the store does not answer.
         """
         return (await self._file(url)).modality
+
+    async def digest(self, url: str) -> str:
+        """Known since the upload. Raises as `modality`."""
+        return (await self._file(url)).sha256
 
     async def read(self, url: str) -> bytes:
         """The bytes, compared with what was uploaded. Raises as `modality`, and `MediaError` for other bytes."""
