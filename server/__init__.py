@@ -12,7 +12,7 @@ A request's way through, from the outside in:
     middleware/errors    every error in OpenAI's shape; whatever is inside may raise `errors.RefusedError`
     middleware/usage     token counts in OpenAI's names
     routes/              `requests` reads the body, `content` its parts, vLLM's handlers answer
-    connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded by `media`, within limits
+    connector            a medium's address -> bytes (`resolvers`, one a scheme) -> decoded by `media` if it is new
     entrance             where prompts enter the engine: counted (`prompts`), answers too, adapter chosen (`adapter`)
 
 Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
@@ -20,6 +20,6 @@ Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `trac
 
 Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
 `commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
-`adapters` (LoRA as models), `page` (the playground, from `static/`), `chat` (the terminal client), `bench` (how fast a
-server is), `demo` (what `make demo` runs).
+`adapters` (LoRA as models), `files` (what clients upload), `page` (the playground, from `static/`), `chat` (the
+terminal client), `bench` (how fast a server is), `demo` (what `make demo` runs).
 """

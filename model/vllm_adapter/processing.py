@@ -144,12 +144,15 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
         outputs: dict[str, Any] = {}
         for name, items in mm_items.items():
             media = items.get_all()
-            new = [item.medium if isinstance(item, Keyed) else item for item in media if not _prepared(item)]
+            # Several of one key are prepared once.
+            new = {
+                _key(item): item.medium if isinstance(item, Keyed) else item for item in media if not _prepared(item)
+            }
             try:
-                made = iter(specs[name].encoder.preprocess_many(new) if new else ())
+                made = dict(zip(new, specs[name].encoder.preprocess_many(list(new.values())), strict=True))
             except MediaError as error:
                 raise VLLMValidationError(str(error), parameter="messages") from None
-            outputs[f"{name}{INPUTS}"] = [item.prepared if _prepared(item) else next(made) for item in media]
+            outputs[f"{name}{INPUTS}"] = [item.prepared if _prepared(item) else made[_key(item)] for item in media]
         return BatchFeature(outputs)
 
     def _get_mm_fields_config(
@@ -166,6 +169,10 @@ class QuartetProcessor(BaseMultiModalProcessor[QuartetProcessingInfo]):
             )
             for name, spec in self.info.modality_specs.items()
         ]
+
+
+def _key(item: Any) -> str | int:
+    return item.key if isinstance(item, Keyed) else id(item)
 
 
 def _prepared(item: Any) -> bool:

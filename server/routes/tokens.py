@@ -22,7 +22,7 @@ async def count(raw: Request) -> Any:
     state = raw.app.state
     if request.model:
         await check_model(request.model, raw)
-    # Nothing may reach the cache of prepared media: the engine must see each of its entries, and it sees none of these.
+    # vLLM's own cache for this has no part in the engine's; `server.media.once` lets both be the same.
     rendered = await state.online_renderer.render_chat(request, skip_mm_cache=True)
     if isinstance(rendered, ErrorResponse):
         return JSONResponse(rendered.model_dump(), status_code=rendered.error.code)

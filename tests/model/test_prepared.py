@@ -120,6 +120,14 @@ def test_a_cache_too_small_for_anything_changes_nothing(tiny_checkpoint: Path) -
     assert processor.prepared == ["image", "image"]
 
 
+def test_what_comes_several_times_at_once_is_prepared_once(processor: Processor) -> None:
+    new = Keyed("i", medium=picture(5))
+    tensors, _ = processor.run(image=[new, Keyed("j", medium=picture(6)), new, picture(5)])
+    assert processor.prepared == ["image"] * 3
+    for tensor, seed in zip(tensors, (5, 6, 5, 5), strict=True):
+        torch.testing.assert_close(tensor, expected(processor, "image", picture(seed)), rtol=0, atol=0)
+
+
 def test_all_of_the_front_end_shares_one_cache(processor: Processor) -> None:
     one = processor.safe_cache(MultiModalProcessorOnlyCache(processor.info.ctx.model_config))
     assert processor.safe_cache(one) is one
