@@ -27,6 +27,8 @@ MEDIA = {
     "file": None,
     "input_file": None,
 }
+# Messages and parts of one conversation: each costs the engine a check, and tens of thousands of them minutes.
+MAX_PARTS = 4096
 _URL_FORM = '{"url": "data:<type>;base64,<bytes>"}'
 _FORMS = {
     "input_audio": '{"data": "<base64>", "format": "wav"}',
@@ -56,10 +58,17 @@ async def normalise(items: object, key: str) -> list[Part]:
         key: `messages` or `input`, the beginning of the paths.
 
     Raises:
-        RefusedError: a part that is of no known type or form; `param` is its path.
+        RefusedError: a part that is of no known type or form, `param` is its path; or too many of them.
     """
     parts: list[Part] = []
-    for path, holder, field in _holders(items, key):
+    holders = list(_holders(items, key))
+    count = sum(len(holder[field]) for _, holder, field in holders) + (len(items) if isinstance(items, list) else 0)
+    if count > MAX_PARTS:
+        message = (
+            f"{key}: {count} messages and content parts, at most {MAX_PARTS} are accepted; join texts or leave some out"
+        )
+        raise RefusedError(ApiError(status=400, message=message, param=key, code="too_many_parts"))
+    for path, holder, field in holders:
         content: Sequence[Any] = holder[field]
         rewritten = []
         for index, value in enumerate(content):

@@ -5,6 +5,7 @@ form (`server.content`) and then let the engine's own classes validate.
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from vllm.exceptions import VLLMValidationError
 from server.content import normalise
 from server.errors import ApiError, RefusedError, refuse
 from server.exchange import current_exchange
+from server.grammars import check_grammars
 
 RequestClass = TypeVar("RequestClass", bound=BaseModel)
 # Which field of a body holds what the model reads.
@@ -45,9 +47,11 @@ async def read(raw: Request) -> dict[str, Any]:
     if kind != "application/json":
         raise refuse(415, "send the request as JSON, with content-type: application/json")
     try:
-        body = json.loads(await raw.body(), parse_constant=_no_number)
+        body = json.loads(await raw.body(), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply or not UTF-8"
+        reason = (
+            error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply, not UTF-8 or a huge number"
+        )
         raise refuse(400, f"the body is not JSON: {reason}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise refuse(400, "the body must be a JSON object", code="invalid_json")
@@ -56,6 +60,7 @@ async def read(raw: Request) -> dict[str, Any]:
     if "messages" in body and not isinstance(body["messages"], list):
         wanted = 'messages must be a list of {"role": ..., "content": ...}'
         raise refuse(400, wanted, param="messages", code="invalid_type")
+    check_grammars(body)
     if exchange.prompt_param in ("messages", "input"):
         exchange.parts = await normalise(body[exchange.prompt_param], exchange.prompt_param)
     for gate in exchange.gates:
@@ -112,6 +117,14 @@ def _code(reason: str, value: Any) -> str:
         number = "decimal" if isinstance(value, float) else "integer"
         return f"{number}_{'below_min' if reason.startswith('greater') else 'above_max'}_value"
     return "invalid_type" if reason.endswith(("_type", "_parsing", "_from_float")) else "invalid_value"
+
+
+def _finite(text: str) -> float:
+    """A number; one beyond what a float holds would become infinity, which no sampling survives."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise json.JSONDecodeError("a number is too large", "", 0)
+    return number
 
 
 def _no_number(name: str) -> None:

@@ -7,6 +7,8 @@ import yaml
 from model.containers import CONTAINER_FORMATS
 from model.errors import MediaCostError, MediaError, MediaFetchError, MediaLimitError
 from model.media import DEFAULT_LIMITS, IMAGE_FORMATS, MAX_SAMPLING_RATE, SOUND_FORMATS
+from server.content import MAX_PARTS
+from server.grammars import MAX_CHOICES, MAX_DEPTH, MAX_NODES, MAX_REPEAT, MAX_TEXT
 from server.media.pool import CODE, MOST_BY_DEFAULT, PATIENCE
 from server.media.worker import BYTES_PER_PIXEL, BYTES_PER_SAMPLE, ROOM
 from server.settings import ServerSettings
@@ -57,3 +59,11 @@ def test_formats_and_codes() -> None:
     codes = {code.split("`")[1] for code in rows("Errors") if code != "`code`"}
     own = {kind.code for kind in (MediaError, MediaLimitError, MediaCostError, MediaFetchError)}
     assert codes == own | {CODE, "invalid_part", "too_many_media"}
+
+
+def test_bounds_of_requests() -> None:
+    text = (ROOT / PAGE).read_text().partition("## Beside media\n")[2]
+    assert f"at most {MAX_PARTS} messages and content parts" in text
+    bounds = (MAX_NODES, "values"), (MAX_DEPTH, "levels"), (MAX_REPEAT, "repetitions"), (MAX_CHOICES, "choices")
+    for number, what in (*bounds, (MAX_TEXT, "characters")):
+        assert f"{number} {what}" in " ".join(text.split())
