@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from model.errors import QuartetError
+from model.errors import ConfigurationError, QuartetError
 from model.location import find
 from server.files.setup import open_library
 from server.keys.source import KeySource
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Check, assemble, serve."""
     atexit.register(remove_scratch)
     try:
+        refuse_flags(arguments)
         # Before the model is loaded: a server that nobody may call, or everybody, is not what was meant.
         KeySource(current().keys_path, current().secret_key)
         if current().files:
@@ -58,6 +59,21 @@ def main(arguments: Sequence[str]) -> None:
 
     serve()
     raise SystemExit(exit_status())
+
+
+def refuse_flags(arguments: Sequence[str]) -> None:
+    """Refuse flags that belong to `vllm serve`'s ways to start several processes, which this server would ignore.
+
+    Raises:
+        ConfigurationError: names the flag, and what to do instead.
+    """
+    instead = {
+        "--headless": "on machines that only compute, run `vllm serve --headless` with VLLM_PLUGINS=quartet",
+        "--api-server-count": "one process answers; for more, start more servers",
+    }
+    for argument in arguments:
+        if said := instead.get(argument.partition("=")[0].replace("_", "-")):
+            raise ConfigurationError(f"{argument}: {said}")
 
 
 def prepare(settings: ServerSettings) -> list[str]:

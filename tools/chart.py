@@ -1,11 +1,12 @@
-"""Writes what the Helm chart says twice: values.schema.json and the tables of README.md, out of values.yaml.
+"""Writes what the Helm chart says twice: values.schema.json, tables of README.md, rules and dashboard.
 
     python tools/chart.py
 
 values.yaml says everything once. A comment `# -- ...` above a key describes it; `# @schema {...}` narrows what is
 accepted, over what the default value's type says. `{"$config": true}` stands for the settings of `quartet serve`,
 `{"$secrets": true}` for those of them that are secrets. A mapping is closed, unless its `@schema` opens it: a name that
-is not in values.yaml is refused at the installation.
+is not in values.yaml is refused at the installation. Rules and dashboard are copies of those that Compose uses, since
+a chart can only read its own files.
 """
 
 from __future__ import annotations
@@ -167,8 +168,16 @@ def readme(text: str, values: list[Value]) -> str:
     return f"{found[1]}\n{tables(values)}{found[2]}"
 
 
+def copies() -> dict[Path, bytes]:
+    """Files of the chart that are those of docker/monitoring, and what they must hold."""
+    source = ROOT / "docker" / "monitoring"
+    return {CHART / "files" / name: (source / name).read_bytes() for name in ("rules.yaml", "dashboard.json")}
+
+
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
+    for copy, content in copies().items():
+        copy.write_bytes(content)
     values = read_values(CHART / "values.yaml")
     (CHART / "values.schema.json").write_text(schema(values), encoding="utf-8")
     page = CHART / "README.md"

@@ -1,6 +1,6 @@
 """Makes the virtual environment: exactly what the lock file pins, then this project, editable.
 
-    python3 tools/install.py [--venv .venv] [--lock requirements/cpu.lock]
+    python3 tools/install.py [--venv .venv] [--lock requirements/cpu.lock] [--without-project]
 
 Wheels come from wherever the user's pip is configured to look, and every file's sha256 must be in the lock. uv does the
 work when it can be had (seconds instead of minutes); otherwise, or when uv fails, pip installs the same lock. The CPU
@@ -100,8 +100,8 @@ def requirement(lock: Path, name: str) -> str:
     return "\n".join(lines)
 
 
-def make(folder: Path, lock: Path) -> None:
-    """Makes or repairs the virtual environment `folder` with what `lock` pins.
+def make(folder: Path, lock: Path, project: bool = True) -> None:
+    """Makes or repairs the virtual environment `folder` with what `lock` pins and, unless told otherwise, this project.
 
     Raises:
         SystemExit: something could not be installed; the message says what to do.
@@ -131,7 +131,7 @@ def make(folder: Path, lock: Path) -> None:
                     )
     if not installer.install(lock):
         raise SystemExit(f"{lock} could not be installed; the first error above says which package and why.")
-    if not installer.install_project():
+    if project and not installer.install_project():
         raise SystemExit(f"the project in {ROOT} could not be installed; see the error above.")
     print("compiling what the server imports ...", flush=True)
     installer.compile()
@@ -143,8 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="make the virtual environment from a lock file")
     parser.add_argument("--venv", type=Path, default=Path(".venv"), help="folder of the environment (default .venv)")
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements" / "cpu.lock", help="lock file to install")
+    parser.add_argument("--without-project", action="store_true", help="only what the lock file pins")
     options = parser.parse_args()
-    make(options.venv.absolute(), options.lock)
+    make(options.venv.absolute(), options.lock, not options.without_project)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Resolves the lock files in requirements/ again from pyproject.toml.
 
-    python tools/lock.py [--upgrade] [cpu] [gpu] [deploy] [installer]
+    python tools/lock.py [--upgrade] [cpu] [gpu] [image-cpu] [image-gpu] [deploy] [installer]
 
 `cpu.lock` is what `make venv` installs and the tests run on. `gpu.lock` is resolved the same way for Linux x86_64 with
 CUDA. Pins that still fit are kept unless `--upgrade` is given. Packages come from wherever pip is configured to look;
@@ -33,6 +33,16 @@ LOCKS = {
     "gpu": (
         "pyproject.toml --extra=gpu --extra=train --python-version=3.11 --python-platform=x86_64-manylinux_2_28",
         "CUDA GPU: engine and training, Linux x86_64, Python 3.11. Resolved, never installed: no GPU at hand.",
+    ),
+    "image-cpu": (
+        "pyproject.toml --extra=cpu --universal --python-version=3.11 --excludes=requirements/cpu.exclude "
+        "--constraints=requirements/cpu.lock",
+        "What docker/Dockerfile installs for the target cpu: the part of cpu.lock that serves.",
+    ),
+    "image-gpu": (
+        "pyproject.toml --extra=serve --python-version=3.12 --python-platform=x86_64-manylinux_2_28 "
+        "--excludes=requirements/image-gpu.exclude --constraints=requirements/gpu.lock",
+        "What docker/Dockerfile installs for the target gpu beside what its base image has: no torch, no engine.",
     ),
     "deploy": (
         "requirements/deploy.in --no-deps --universal --python-version=3.11",

@@ -98,6 +98,9 @@ demo
 {{- if .Values.keys.existingSecret -}}
 {{- $_ := set $config "keys_file" (printf "/etc/quartet/keys/%s" .Values.keys.key) -}}
 {{- end -}}
+{{- if not (hasKey $config "files_dir") -}}
+{{- $_ := set $config "files_dir" "/files" -}}
+{{- end -}}
 {{- range $name := keys $config | sortAlpha -}}
 {{ $name }}: {{ get $config $name | toJson }}
 {{ end -}}

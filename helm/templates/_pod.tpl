@@ -162,6 +162,7 @@ spec:
         {{- toYaml $resources | nindent 8 }}
       volumeMounts:
         {{- include "quartet.mounts" . | nindent 8 }}
+        - {name: files, mountPath: /files}
         - {name: shared-memory, mountPath: /dev/shm}
         {{- if .Values.keys.existingSecret }}
         - {name: keys, mountPath: /etc/quartet/keys, readOnly: true}
@@ -186,6 +187,14 @@ spec:
     - name: cache
       persistentVolumeClaim: {claimName: {{ .Values.cache.existingClaim }}}
     {{- end }}
+    - name: files
+      {{- if eq .Values.files.kind "emptyDir" }}
+      emptyDir: {sizeLimit: {{ .Values.files.size }}}
+      {{- else if eq .Values.files.kind "claim" }}
+      persistentVolumeClaim: {claimName: {{ include "quartet.fullname" . }}-files}
+      {{- else }}
+      persistentVolumeClaim: {claimName: {{ .Values.files.existingClaim }}}
+      {{- end }}
     {{- with .Values.models.existingClaim }}
     - name: models
       persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}
@@ -206,6 +215,5 @@ spec:
 {{- if gt (int $p.tensor) 1 }}{{ $flags = concat $flags (list "--tensor-parallel-size" (toString $p.tensor)) }}{{ end -}}
 {{- if gt (int $p.pipeline) 1 }}{{ $flags = concat $flags (list "--pipeline-parallel-size" (toString $p.pipeline)) }}{{ end -}}
 {{- if gt (int $p.data) 1 }}{{ $flags = concat $flags (list "--data-parallel-size" (toString $p.data)) }}{{ end -}}
-{{- if gt (int $p.apiServers) 0 }}{{ $flags = concat $flags (list "--api-server-count" (toString $p.apiServers)) }}{{ end -}}
 {{- concat $flags .Values.engineArgs | toJson -}}
 {{- end -}}

@@ -17,6 +17,7 @@ from model.encoders import encoder_config
 from model.media import DEFAULT_LIMITS, IMAGE_FORMATS, SOUND_FORMATS
 from server.middleware.routes import ROUTES
 from server.settings import ServerSettings
+from tests.docs.deployment import Deployment
 from tests.docs.markdown import ROOT, Block, blocks, prose
 from tests.docs.workshop import Workshop, workshop
 from tests.support.reference import audio, image, text, user
@@ -30,7 +31,9 @@ ADDRESS = "http://127.0.0.1:8000"
 def rule_of(block: Block) -> str | None:
     """Which of the tests below runs a block."""
     if block.language == "sh":
-        return {frozenset({"make"}): "make", frozenset({"quartet"}): "quartet"}.get(frozenset(block.programs), "shell")
+        rules = {"make": "make", "quartet": "quartet", "docker": "deploy", "helm": "deploy"}
+        (program, *others) = block.programs
+        return "shell" if others else rules.get(program, "shell")
     return {"python": "python", "yaml": "recipe", "text": "layout"}.get(block.language)
 
 
@@ -41,7 +44,7 @@ def of(rule: str) -> list[Block]:
 def test_every_block_is_run() -> None:
     assert [str(block) for block in blocks(README) if rule_of(block) is None] == []
     assert {rule_of(block) for block in blocks(README)} == {
-        "make", "quartet", "shell", "python", "recipe", "layout",
+        "make", "quartet", "shell", "python", "recipe", "layout", "deploy",
     }  # fmt: skip
 
 
@@ -55,6 +58,14 @@ def test_make(block: Block) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+
+
+def test_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    deployment = Deployment()
+    for block in of("deploy"):
+        for words in block.commands:
+            deployment.run(words)
 
 
 @pytest.fixture(scope="module")

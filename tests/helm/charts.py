@@ -109,3 +109,23 @@ class _Strict(yaml.SafeLoader):
 
 def _documents(text: str) -> Iterable[Document]:
     return [item for item in yaml.load_all(text, Loader=_Strict) if item]
+
+
+def secrets_of(text: str) -> set[tuple[str, str]]:
+    """The Secrets, and their entries, that rendered pods need."""
+    found: set[tuple[str, str]] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            reference = node.get("secretKeyRef")
+            if isinstance(reference, dict):
+                found.add((reference["name"], reference["key"]))
+            for part in node.values():
+                walk(part)
+        elif isinstance(node, list):
+            for part in node:
+                walk(part)
+
+    for document in _documents(text):
+        walk(document)
+    return found

@@ -27,6 +27,9 @@ SELECTOR = {
     "app.kubernetes.io/component": "server",
 }
 
+# Several pods need a place that all of them can read.
+NO_FILES: Document = {"config": {"files": False}}
+
 
 def every() -> list[tuple[Document, ...]]:
     return [template("helm-4", "1.37.0", file) for file in [None, *CI]]
@@ -78,7 +81,7 @@ def test_every_pod_is_fit_for_the_restricted_standard() -> None:
 def test_what_is_written_lies_on_volumes_that_can_be() -> None:
     for documents in every():
         writable = {mount["mountPath"] for mount in server(documents)["volumeMounts"] if not mount.get("readOnly")}
-        assert writable == {"/cache", "/tmp", "/dev/shm"}
+        assert writable == {"/cache", "/files", "/tmp", "/dev/shm"}
         environment = variables(server(documents))
         for name in ("HOME", "QUARTET_CACHE", "HF_HOME", "VLLM_CACHE_ROOT"):
             assert environment[name].startswith(("/cache", "/tmp"))
@@ -120,7 +123,7 @@ def test_gpus_are_those_of_the_parallelism() -> None:
     assert server(documents)["args"] == ["serve", "--", *flags]
     documents = of_file("data-parallel")
     assert server(documents)["resources"]["limits"] == {"nvidia.com/gpu": 8}
-    assert server(documents)["args"] == ["serve", "--", "--data-parallel-size", "8", "--api-server-count", "4"]
+    assert server(documents)["args"] == ["serve", "--", "--data-parallel-size", "8"]
     assert server(of_file("everything"))["resources"]["limits"] == {"nvidia.com/mig-3g.40gb": 4}
     documents = of_file("cpu-demo")
     assert server(documents)["resources"]["limits"] == {"memory": "4Gi"}
@@ -160,7 +163,7 @@ def test_a_change_of_the_configuration_rolls_the_pods() -> None:
         annotations = workload(render(values))["spec"]["template"]["metadata"]["annotations"]
         return str(annotations["checksum/config"])
 
-    assert checksum({}) == checksum({"replicas": 2}) != checksum({"config": {"max_media": 8}})
+    assert checksum({}) == checksum({"test": {"picture": False}}) != checksum({"config": {"max_media": 8}})
 
 
 def test_replicas_are_left_to_the_autoscaler() -> None:
@@ -193,9 +196,9 @@ def test_keda_asks_for_what_vllm_emits() -> None:
     assert prometheus["authenticationRef"] == {"name": "prometheus", "kind": "ClusterTriggerAuthentication"}
     assert cron["type"] == "cron"
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 3)
-    own = render({"autoscaling": {"kind": "keda", "keda": {"query": "sum(up)"}}})
+    own = render({"autoscaling": {"kind": "keda", "keda": {"query": "sum(up)"}}, **NO_FILES})
     assert one(own, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"] == "sum(up)"
-    stateful = render({"autoscaling": {"kind": "keda"}, "cache": {"kind": "perReplica"}})
+    stateful = render({"autoscaling": {"kind": "keda"}, "cache": {"kind": "perReplica"}, **NO_FILES})
     assert one(stateful, "ScaledObject")["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
 
 
@@ -206,7 +209,7 @@ def test_a_budget_only_where_there_is_something_to_keep() -> None:
     assert budget["maxUnavailable"] == 1
     assert budget["selector"] == {"matchLabels": SELECTOR}
     assert "PodDisruptionBudget" in kinds(of_file("hpa"))
-    assert "PodDisruptionBudget" not in kinds(render({"replicas": 2, "disruption": {"enabled": False}}))
+    assert "PodDisruptionBudget" not in kinds(render({"replicas": 2, "disruption": {"enabled": False}, **NO_FILES}))
 
 
 def test_the_network_is_closed_but_for_what_is_named() -> None:
@@ -214,10 +217,11 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     assert spec["podSelector"] == {"matchLabels": SELECTOR}
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["ingress"] == [{"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}]
-    names, internet, valkey = spec["egress"]
+    names, internet, valkey, store = spec["egress"]
     assert {(port["port"], port["protocol"]) for port in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert internet["ports"] == [{"port": 443, "protocol": "TCP"}]
     assert valkey["ports"] == [{"port": 6379, "protocol": "TCP"}]
+    assert store["ports"] == [{"port": 8333, "protocol": "TCP"}]
     closed = one(of_file("air-gapped"), "NetworkPolicy")["spec"]["egress"]
     assert len(closed) == 1
     ingress = one(of_file("ingress"), "NetworkPolicy")["spec"]["ingress"][0]["from"]
@@ -306,6 +310,14 @@ def test_monitors() -> None:
     assert one(of_file("pod-monitor"), "PodMonitor")["spec"]["podMetricsEndpoints"] == [
         {"port": "http", "path": "/metrics", "interval": "30s"}
     ]
+    rules = one(of_file("monitoring"), "PrometheusRule")
+    written = yaml.safe_load((CHART.parent / "docker/monitoring/rules.yaml").read_text())
+    assert rules["spec"] == written
+    assert rules["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    dashboard = one(of_file("monitoring"), "ConfigMap", "blue-quartet-dashboard")
+    drawn = json.loads((CHART.parent / "docker/monitoring/dashboard.json").read_text())
+    assert json.loads(dashboard["data"]["quartet.json"]) == drawn
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     # The monitor's selector finds one Service, also where there is a second one for the names of pods.
     services = [item for item in of_file("replicas") if item["kind"] == "Service"]
     assert len(services) == 2
@@ -314,13 +326,12 @@ def test_monitors() -> None:
 
 
 def test_caches() -> None:
-    assert one(of_file("gpu-single"), "PersistentVolumeClaim")["spec"] == {
+    cache = one(of_file("gpu-single"), "PersistentVolumeClaim", "blue-quartet-cache")
+    assert cache["spec"] == {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "60Gi"}},
     }
-    assert one(of_file("gpu-single"), "PersistentVolumeClaim")["metadata"]["annotations"] == {
-        "helm.sh/resource-policy": "keep"
-    }
+    assert cache["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     stateful = one(of_file("replicas"), "StatefulSet")["spec"]
     assert stateful["serviceName"] == "blue-quartet-pods"
     assert stateful["podManagementPolicy"] == "Parallel"
@@ -330,6 +341,20 @@ def test_caches() -> None:
     assert "PersistentVolumeClaim" not in kinds(of_file("replicas"))
     volumes = {volume["name"]: volume for volume in pod(of_file("data-parallel"))["volumes"]}
     assert volumes["cache"] == {"name": "cache", "persistentVolumeClaim": {"claimName": "weights"}}
+
+
+def test_uploaded_files() -> None:
+    """On a volume of the pod, on one for all, or in a bucket whose keys come from a Secret."""
+    text = one(template("helm-4", "1.37.0", None), "ConfigMap")["data"]["quartet.yaml"]
+    assert yaml.safe_load(text)["files_dir"] == "/files"
+    volumes = {volume["name"]: volume for volume in pod(of_file("gpu-single"))["volumes"]}
+    assert volumes["files"]["persistentVolumeClaim"] == {"claimName": "blue-quartet-files"}
+    claim = one(of_file("gpu-single"), "PersistentVolumeClaim", "blue-quartet-files")
+    assert claim["spec"]["resources"] == {"requests": {"storage": "50Gi"}}
+    volumes = {volume["name"]: volume for volume in pod(of_file("keda"))["volumes"]}
+    assert volumes["files"]["persistentVolumeClaim"] == {"claimName": "uploads"}
+    environment = variables(server(of_file("replicas")))
+    assert environment["QUARTET_FILES_SECRET_KEY"] == ("bucket", "secret-key")
 
 
 def test_weights_are_fetched_before_the_server_starts() -> None:

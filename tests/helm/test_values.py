@@ -40,6 +40,11 @@ def test_the_readme_lists_the_values() -> None:
     assert text == TOOL.readme(text, VALUES), WRITE
 
 
+def test_rules_and_dashboard_are_those_of_compose() -> None:
+    for copy, content in TOOL.copies().items():
+        assert copy.read_bytes() == content, WRITE
+
+
 def leaves(values: Any) -> Any:
     for value in values:
         yield from leaves(value.members) if value.members else [value]
@@ -138,6 +143,10 @@ PAIRS: list[tuple[dict[str, Any], str]] = [
     ({"cache": {"kind": "existingClaim"}}, "cache.existingClaim"),
     ({"cache": {"kind": "claim"}, "replicas": 2}, "ReadWriteMany"),
     ({"cache": {"kind": "claim"}, "autoscaling": {"kind": "hpa"}}, "ReadWriteMany"),
+    ({"files": {"kind": "existingClaim"}}, "files.existingClaim"),
+    ({"replicas": 2}, "config.files_url"),
+    ({"replicas": 2, "files": {"kind": "claim", "accessModes": ["ReadWriteOnce"]}}, "ReadWriteMany"),
+    ({"autoscaling": {"kind": "keda"}}, "config.files_url"),
     ({"keys": {"existingSecret": "a"}, "config": {"keys_file": "/b"}}, "keys_file"),
     ({"ingress": {"enabled": True}}, "ingress.hosts"),
     ({"gateway": {"enabled": True}}, "gateway.parentRefs"),

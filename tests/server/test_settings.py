@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from model.errors import ConfigurationError
-from server.launcher import command
+from server.launcher import command, refuse_flags
 from server.settings import MIDDLEWARE, ServerSettings, load
 
 MODALITIES = {"image": 4, "audio": 4}
@@ -116,3 +116,10 @@ def test_nothing_is_traced_unless_told_to() -> None:
     assert traced.environment({})["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "grpc"
     with pytest.raises(ConfigurationError, match="otlp_endpoint"):
         ServerSettings(otlp_endpoint="collector:4317")
+
+
+@pytest.mark.parametrize("flag", ["--headless", "--api-server-count=4", "--api_server_count"])
+def test_flags_that_would_be_ignored_are_refused(flag: str) -> None:
+    with pytest.raises(ConfigurationError, match=flag):
+        refuse_flags(["--tensor-parallel-size", "2", flag])
+    refuse_flags(["--tensor-parallel-size", "2"])
