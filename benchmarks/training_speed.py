@@ -3,14 +3,16 @@
     quartet data build corpus
     python benchmarks/training_speed.py demo corpus
 
-Three loops take turns, so that whatever else the machine does hits all of them alike; ratios are medians over rounds.
+Three loops take turns, so that whatever else the machine does hits all of them alike; ratios are those of each round.
+Beside the wall time stands the processor's time of the process, which is the same on a busy machine.
 
 quartet    cached features, samples joined into conversations, batches of one length, logits where an answer is
 plain      transformers as it comes: every sample a row, media decoded and encoded in the step, batches in random order
            padded to their longest row, logits of every position; the same weights, precision, optimizer and, on
            average, as many samples per batch
-text       quartet's own batches with words in the place of media, no features and no projectors: what a run would cost
-           without eyes and ears. The ratio is the price of media once they are cached, that is, from the second epoch
+text       quartet's own batches with words in the place of media, no features and no projectors, the adapter on: what a
+           run would cost without eyes and ears. The ratio is the price of media once they are cached, that is, from the
+           second epoch
 
 Compilation, the first encoding of the media and one warm-up round are not counted; all three run the same number of
 batches. On an accelerator the model FLOP utilisation of quartet's loop is printed too (Chowdhery et al. 2022, appendix
@@ -18,12 +20,13 @@ B): 6 FLOP per parameter and token where a weight is trained, 4 where gradients 
 """
 
 import argparse
+import operator
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +34,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.adapter import MEDIA
 from model.encoders import encode, load_state
 from model.prompt import IGNORE
 from model.reference import QuartetForConditionalGeneration
-from training.batches import LengthBatches
+from training.batches import Batch, LengthBatches
 from training.cache.features import prepare_medium
 from training.data import Sample
 from training.dataset import Row, encode_row
@@ -51,37 +55,45 @@ PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0
 Step = Callable[[], tuple[int, int]]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Pace:
+    """What some batches took."""
+
+    samples: int
+    tokens: int
+    seconds: float
+    """By the clock."""
+    processor: float
+    """Of the processor, in this process."""
+
+
+@dataclass(frozen=True)
 class Loop:
-    """One of the three: each call trains one batch and gives its samples and tokens."""
+    """One of the three: each step trains one batch and gives its samples and tokens."""
 
     name: str
     step: Step
-    seconds: float = 0.0
-    samples: int = 0
-    tokens: int = 0
 
-    def run(self, steps: int) -> float:
-        """Seconds that `steps` batches take."""
-        begun = time.perf_counter()
-        for _ in range(steps):
-            samples, tokens = self.step()
-            self.samples += samples
-            self.tokens += tokens
+    def run(self, steps: int) -> Pace:
+        """Train so many batches."""
+        begun, before = time.perf_counter(), time.process_time()
+        done = [self.step() for _ in range(steps)]
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - begun
-        self.seconds += seconds
-        return seconds
-
-    def forget(self) -> None:
-        """After the warm-up."""
-        self.seconds, self.samples, self.tokens = 0.0, 0, 0
+        seconds, processor = time.perf_counter() - begun, time.process_time() - before
+        return Pace(sum(samples for samples, _ in done), sum(tokens for _, tokens in done), seconds, processor)
 
 
-def quartet(built: Built, prepared: Prepared, batches: LengthBatches, optimizer: torch.optim.Optimizer) -> Step:
+Of = Callable[[Pace], float]
+SAMPLES: Of = operator.attrgetter("samples")
+TOKENS: Of = operator.attrgetter("tokens")
+SECONDS: Of = operator.attrgetter("seconds")
+PROCESSOR: Of = operator.attrgetter("processor")
+
+
+def quartet(built: Built, prepared: Prepared, batches: Sequence[Batch], optimizer: torch.optim.Optimizer) -> Step:
     """A batch of ours."""
-    plan = endless(batches.plan)
+    plan = endless(batches)
 
     def step() -> tuple[int, int]:
         batch = next(plan)
@@ -95,9 +107,9 @@ def quartet(built: Built, prepared: Prepared, batches: LengthBatches, optimizer:
     return step
 
 
-def text(built: Built, prepared: Prepared, batches: LengthBatches, optimizer: torch.optim.Optimizer) -> Step:
+def text(built: Built, prepared: Prepared, batches: Sequence[Batch], optimizer: torch.optim.Optimizer) -> Step:
     """The same batches without media."""
-    plan, model = endless(batches.plan), built.model
+    plan, model = endless(batches), built.model
     media = torch.tensor(list(built.config.media_token_ids.values()))
     word = prepared.data[0].input_ids[-1]
 
@@ -111,11 +123,12 @@ def text(built: Built, prepared: Prepared, batches: LengthBatches, optimizer: to
         inputs = prepared.collator([Row(row.input_ids, row.labels, []) for row in rows])
         ids = inputs["input_ids"]
         ids[torch.isin(ids, media)] = word
-        model.embed = embed  # type: ignore[method-assign]
+        # An adapter of scope `media` would be off for words, and cost nothing.
+        model.embed, model._adapted = embed, nullcontext  # type: ignore[method-assign, assignment]
         try:
             loss = model(ids.to(model.device), labels=inputs["labels"].to(model.device)).loss
         finally:
-            del model.embed
+            del model.embed, model._adapted
         update(model, loss, optimizer)
         return batch.samples, batch.tokens
 
@@ -206,7 +219,8 @@ def main() -> None:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), stage.learning_rates))
         model.eval()
-        batches = LengthBatches(prepared.data, prepared.collator.lengths, stage, recipe.seed)
+        apart = model.config.adapter_scope == MEDIA
+        batches = LengthBatches(prepared.data, prepared.collator.lengths, stage, recipe.seed, apart=apart)
         size = round(statistics.mean(batch.samples for batch in batches.plan))
         # Synthetic features have no file that could be encoded on line.
         real = [
@@ -216,29 +230,53 @@ def main() -> None:
             for s in members
         ]
         loops = [
-            Loop("quartet", quartet(built, prepared, batches, optimizer)),
+            Loop("quartet", quartet(built, prepared, batches.plan, optimizer)),
             Loop("plain", plain(built, real, size, optimizer)),
-            Loop("text", text(built, prepared, batches, optimizer)),
+            Loop("text", text(built, prepared, batches.plan, optimizer)),
         ]
-        # Every shape once, so that nothing is compiled while it is timed.
-        lengths = [batch.length for batch in batches.plan]
-        loops[0].run(max(lengths.index(length) for length in set(lengths)) + 1)
+        if recipe.compile:
+            # Every shape once, so that nothing is compiled while it is timed.
+            shapes = {(batch.length, bool(prepared.data.media[batch.rows[0]])): batch for batch in batches.plan}
+            plans = list(shapes.values())
+            Loop("warm", quartet(built, prepared, plans, optimizer)).run(len(plans))
+            Loop("warm", text(built, prepared, plans, optimizer)).run(len(plans))
         for loop in loops:
-            loop.run(options.steps)
-            loop.forget()
-        rounds = [[loop.run(options.steps) / options.steps for loop in loops] for _ in range(options.rounds)]
-    ours, theirs = loops[:2]
+            loop.run(1)
+        rounds = []
+        for number in range(options.rounds):
+            rounds.append([loop.run(options.steps) for loop in loops])
+            spent = ", ".join(f"{loop.name} {p.processor:.1f} s" for loop, p in zip(loops, rounds[-1], strict=True))
+            print(f"round {number + 1} of {options.rounds}, time of the processor: {spent}", flush=True)
     print(f"padding {100 * batches.padding:.1f} %, {size} samples a batch, {options.rounds} rounds of {options.steps}")
-    for loop in loops:
-        print(f"{loop.name:8} {loop.samples / loop.seconds:8.1f} samples/s {loop.tokens / loop.seconds:9.0f} tokens/s")
-    speeds = ours.samples / ours.seconds / (theirs.samples / theirs.seconds)
-    print(f"quartet / plain: {speeds:.2f} times the samples per second")
-    price = statistics.median(a / c for a, _, c in rounds)
-    print(f"quartet / text: {price:.3f} times the wall time per batch, median of rounds")
+    for loop, *paces in zip(loops, *rounds, strict=True):
+        print(f"{loop.name:8} {speed(paces, SECONDS)} by the clock, {speed(paces, PROCESSOR)} of the processor")
+    compare("quartet / plain, samples/s", lambda a, b, _: (a.samples / b.samples, b, a), rounds)
+    compare("quartet / text, time for the same batches", lambda a, _, c: (1.0, a, c), rounds)
     peak = options.peak or next((PEAKS[name] for name in PEAKS if cuda_name().endswith(name)), None)
     if torch.cuda.is_available() and peak is not None:
-        share = flop_per_token(model) * ours.tokens / ours.seconds / (peak * 1e12)
+        ours = [paces[0] for paces in rounds]
+        share = flop_per_token(model) * total(ours, TOKENS) / total(ours, SECONDS) / (peak * 1e12)
         print(f"model FLOP utilisation of quartet: {100 * share:.1f} % of {peak:.0f} TFLOP/s")
+
+
+def total(paces: Sequence[Pace], what: Of) -> float:
+    """Of several rounds."""
+    return sum(what(pace) for pace in paces)
+
+
+def speed(paces: Sequence[Pace], time_of: Of) -> str:
+    """Samples and tokens per second."""
+    samples, tokens = (total(paces, what) / total(paces, time_of) for what in (SAMPLES, TOKENS))
+    return f"{samples:7.2f} samples/s {tokens:7.0f} tokens/s"
+
+
+def compare(what: str, ratio: Callable[..., tuple[float, Pace, Pace]], rounds: Sequence[Sequence[Pace]]) -> None:
+    """Print the median and the extremes of a ratio of times over rounds, by the clock and of the processor."""
+    texts = []
+    for name, time_of in (("by the clock", SECONDS), ("of the processor", PROCESSOR)):
+        found = [factor * time_of(over) / time_of(under) for factor, over, under in (ratio(*paces) for paces in rounds)]
+        texts.append(f"{statistics.median(found):.3f} ({min(found):.3f} to {max(found):.3f}) {name}")
+    print(f"{what}: {', '.join(texts)}")
 
 
 def cuda_name() -> str:

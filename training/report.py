@@ -109,14 +109,27 @@ class Machine:
             self._look()
 
     def _look(self) -> None:
-        total = 0
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:
-                # It has ended since it was listed.
-                continue
-        self._peak = max(self._peak, total)
+        self._peak = max(self._peak, resident([self._process, *self._process.children(recursive=True)]))
+
+
+def resident(processes: Sequence[psutil.Process]) -> int:
+    """Bytes of memory that processes hold, files that they have mapped among it; parents come before their children.
+
+    Pages that several of them share count for each, but a child that has not yet started its program is left out: its
+    memory is its parent's.
+    """
+    total = 0
+    sizes: dict[int, int] = {}
+    for process in processes:
+        try:
+            memory, parent = process.memory_info(), process.ppid()
+        except psutil.Error:
+            # It has ended since it was listed.
+            continue
+        sizes[process.pid] = memory.vms
+        if sizes.get(parent) != memory.vms:
+            total += memory.rss
+    return total
 
 
 def cpu_name() -> str:

@@ -2,8 +2,10 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -12,7 +14,17 @@ from tests.training.test_batches import conversations, stage
 from training.batches import LengthBatches
 from training.progress import Meter, Progress, clock, line, short
 from training.recipe import read_recipe
-from training.report import Facts, Machine, MachineFacts, StageFacts, draw_curves, points, smoothed, write_report
+from training.report import (
+    Facts,
+    Machine,
+    MachineFacts,
+    StageFacts,
+    draw_curves,
+    points,
+    resident,
+    smoothed,
+    write_report,
+)
 
 LOG: list[dict[str, Any]] = [
     {"stage": "align", "step": 10, "loss": 3.0, "learning_rate": 1e-3},
@@ -79,6 +91,22 @@ def test_the_memory_of_a_run_is_watched() -> None:
         del held
         assert machine.now().peak_memory >= before, "the most there ever was"
     assert "cores, " in machine.now().device
+
+
+def process(pid: int, parent: int, rss: int, vms: int) -> Any:
+    return SimpleNamespace(pid=pid, ppid=lambda: parent, memory_info=lambda: SimpleNamespace(rss=rss, vms=vms))
+
+
+def test_a_child_that_has_not_started_its_program_holds_nothing_of_its_own() -> None:
+    def ended() -> Any:
+        raise psutil.NoSuchProcess(9)
+
+    gone = SimpleNamespace(pid=9, memory_info=ended, ppid=ended)
+    run, pool = process(1, 0, 500, 900), process(2, 1, 200, 400)
+    assert resident([run, pool, process(3, 2, 150, 300), gone]) == 850
+    assert resident([run, pool, process(3, 1, 490, 900)]) == 700, "the run's own memory, seen twice"
+    assert resident([run, pool, process(3, 2, 200, 400)]) == 700, "the pool's"
+    assert resident([run, process(3, 2, 200, 900)]) == 700, "of the same size, and not its child"
 
 
 def test_a_meter_goes_on_where_a_run_was_interrupted() -> None:
