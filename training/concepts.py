@@ -5,6 +5,7 @@ A group of concepts is either the class head that came with the encoder or a lin
 not the corpus shows it.
 """
 
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,7 +132,10 @@ def _dream(
     classes = torch.arange(len(names)).repeat(per_class)
     base = parts.caches[modality].stack([generator.choice(media) for _ in range(len(classes))])[:, 0]
     features = dream((weight, bias), base, classes, seed=seed)
-    save_file({FEATURES: features.half()[:, None].contiguous()}, path)
+    # In one go: another process of the same run writes the same, and may read it already.
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({FEATURES: features.half()[:, None].contiguous()}, partial)
+    partial.replace(path)
     samples = []
     for row, index in enumerate(classes.tolist()):
         medium = {"type": f"{modality}_url", f"{modality}_url": {"url": f"{path.name}#{row}"}}

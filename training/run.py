@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from model.carried import save_encoder, save_llm
 from model.checkpoint import Checkpoint, Part, Provenance, build_config
@@ -51,7 +52,7 @@ from training.trainer import LOGGING_STEPS, Surroundings, train_stage
 from training.validation import Validator
 from training.weights import recorded
 
-LOG, PROBLEMS, BOARD = "log.jsonl", "problems.jsonl", "tensorboard"
+CHECKPOINT, LOG, PROBLEMS, BOARD = "checkpoint", "log.jsonl", "problems.jsonl", "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,16 @@ def run(
             )
             log += [{"stage": prepared.stage.name, **entry} for entry in entries]
             facts.append(StageFacts.of(prepared.stage, entries, prepared.samples, built.model))
-        # First what took an hour, then its picture.
-        checkpoint = save(output / "checkpoint", built, training_record(recipe, command, stages, media))
-        (output / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
-        report = Facts(command, facts, media, list(problems.lines()), machine.now())
-        write_report(output, recipe, report, log)
-        return checkpoint
+        # Every process of a run over several devices ends with the same weights; one of them writes.
+        everyone = PartialState(cpu=not torch.cuda.is_available())
+        if everyone.is_main_process:
+            # First what took an hour, then its picture.
+            save(output / CHECKPOINT, built, training_record(recipe, command, stages, media))
+            (output / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
+            report = Facts(command, facts, media, list(problems.lines()), machine.now())
+            write_report(output, recipe, report, log)
+        everyone.wait_for_everyone()
+        return Checkpoint.open(output / CHECKPOINT)
 
 
 def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> Built:
