@@ -21,10 +21,13 @@ from training.dream import dream
 from training.initialise import ConceptGroup
 from training.parts import Parts
 from training.probe import Probe, fit_probe
-from training.recipe import CONCEPTS, Concepts
+from training.recipe import CONCEPTS, Concepts, Refit
+from training.scorer import Scorer, fit_scorer
 
 # The name of "none of these": media of other sources, which a group of concepts must stay silent about.
 NOTHING = "(none of these)"
+# Media that a group is to be silent about, for each that it names.
+OTHERS = 0.5
 # What is asked about a synthetic medium, by modality.
 QUESTIONS = {"image": "name", "audio": "sounds/name"}
 
@@ -41,18 +44,38 @@ def concept_groups(parts: Parts, modality: str, dreams: Sequence[Sample] = ()) -
         ConfigurationError: the encoder has no classes of its own, or not as many as there are names.
         DataError: no labelled media for a task.
     """
-    groups = []
-    for index, concepts in enumerate(parts.recipe.modalities[modality].initialisation.concepts):
-        where = f"modalities.{modality}.initialisation.concepts[{index}]"
-        if concepts.names is None:
-            probe = fit_concepts(parts, modality, concepts, where, dreams)
-            names: list[str | None] = [None if name == NOTHING else name for name in probe.classes]
-            weight, bias = probe.weight, probe.bias
-        else:
-            own, weight, bias = own_classes(parts, modality, Path(concepts.names), where)
-            names = list(own)
-        groups.append(ConceptGroup(names, weight * concepts.sharpness, bias * concepts.sharpness, concepts.slot))
-    return groups
+    count = len(parts.recipe.modalities[modality].initialisation.concepts)
+    return [concept_group(parts, modality, index, dreams) for index in range(count)]
+
+
+def concept_group(
+    parts: Parts, modality: str, index: int, dreams: Sequence[Sample] = (), *, refit: bool = False
+) -> ConceptGroup:
+    """One of them; with `refit`, with the scores that it is to have after the last stage."""
+    concepts = parts.recipe.modalities[modality].initialisation.concepts[index]
+    where = f"modalities.{modality}.initialisation.concepts[{index}]"
+    final = concepts.refit if refit else None
+    sharpness = concepts.sharpness if final is None else final.sharpness
+    if concepts.names is not None:
+        own, weight, bias = own_classes(parts, modality, Path(concepts.names), where)
+        return ConceptGroup(list(own), weight * sharpness, bias * sharpness, concepts.slot)
+    if final is None:
+        probe = fit_probe(*labelled(parts, modality, concepts, where, dreams))
+        return ConceptGroup(_names(probe.classes), probe.weight * sharpness, probe.bias * sharpness, concepts.slot)
+    features, labels = labelled(parts, modality, concepts, where, dreams, final)
+    fitted: Probe | Scorer
+    units = None
+    if final.units:
+        fitted = fit_scorer(features, labels, units=final.units, seed=parts.recipe.seed)
+        units = fitted.units, fitted.offset
+    else:
+        fitted = fit_probe(features, labels)
+    bias = fitted.bias + final.silence * torch.tensor([float(name == NOTHING) for name in fitted.classes])
+    return ConceptGroup(_names(fitted.classes), fitted.weight * sharpness, bias * sharpness, concepts.slot, units)
+
+
+def _names(classes: Sequence[str]) -> list[str | None]:
+    return [None if name == NOTHING else name for name in classes]
 
 
 def own_classes(parts: Parts, modality: str, path: Path, where: str) -> tuple[list[str], Tensor, Tensor]:
@@ -70,15 +93,24 @@ def own_classes(parts: Parts, modality: str, path: Path, where: str) -> tuple[li
     return names, weight, bias
 
 
-def fit_concepts(parts: Parts, modality: str, concepts: Concepts, where: str, dreams: Sequence[Sample] = ()) -> Probe:
-    """A probe over the labels of the group's tasks and, if it may be silent, `NOTHING`.
+def labelled(
+    parts: Parts,
+    modality: str,
+    concepts: Concepts,
+    where: str,
+    dreams: Sequence[Sample] = (),
+    final: Refit | None = None,
+) -> tuple[Tensor, list[str]]:
+    """Features `[n, dim]` and labels of the group's tasks and, if it may be silent, of media that are `NOTHING`.
+
+    Of those there is one for every two labelled ones, or as many from each source as `final` says.
 
     Raises:
         DataError: no labelled media.
     """
     labels: dict[MediaRef, str] = {}
     # Photographs of the encoder's own classes are none of what a corpus labels, and the corpus has few photographs.
-    others = {reference for sample in dreams for reference in sample.media if reference.modality == modality}
+    silent = {reference for sample in dreams for reference in sample.media if reference.modality == modality}
     tasks = concepts.tasks
     sources = {task.split("/")[0] for task in tasks}
     for sample in parts.single(modality):
@@ -88,13 +120,23 @@ def fit_concepts(parts: Parts, modality: str, concepts: Concepts, where: str, dr
             labels[sample.media[0]] = str(sample.meta["label"])
         elif sample.task.split("/")[0] not in sources:
             # Media of another source show none of these; those of the same source may, unasked.
-            others.add(sample.media[0])
+            silent.add(sample.media[0])
     if not labels:
         raise DataError(f"{where}.tasks: no sample of {', '.join(tasks)} has one {modality} and a label")
-    silent = sorted(others - set(labels), key=_place) if concepts.silent else []
-    silent = random.Random(parts.recipe.seed).sample(silent, min(len(silent), len(labels) // 2))
-    labels |= dict.fromkeys(silent, NOTHING)
-    return fit_probe(parts.caches[modality].stack(list(labels))[:, 0], list(labels.values()))
+    pools = [silent]
+    if final is not None and final.silent_about:
+        known = {**parts.samples, CONCEPTS: list(dreams)}
+        pools = [
+            {sample.media[0] for sample in known[source] if [m.modality for m in sample.media] == [modality]}
+            for source in final.silent_about
+        ]
+    share, generator = OTHERS if final is None else final.others, random.Random(parts.recipe.seed)
+    apart: list[MediaRef] = []
+    for pool in pools if concepts.silent else []:
+        rest = sorted(pool - set(labels), key=_place)
+        apart += generator.sample(rest, min(len(rest), int(len(labels) * share)))
+    labels |= dict.fromkeys(apart, NOTHING)
+    return parts.caches[modality].stack(list(labels))[:, 0], list(labels.values())
 
 
 def read_names(path: Path) -> list[str]:

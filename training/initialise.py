@@ -23,15 +23,17 @@ NEGLIGIBLE = 1e-6
 
 @dataclass(frozen=True)
 class ConceptGroup:
-    """Concepts of which a medium shows one: linear scores, and the name of each (None: nothing to say)."""
+    """Concepts of which a medium shows one: scores, and the name of each (None: nothing to say)."""
 
     names: list[str | None]
     weight: Tensor
-    """`[concepts, dim]`."""
+    """`[concepts, dim]`, or `[concepts, units]` where there are hidden ones."""
     bias: Tensor
     """`[concepts]`."""
     slot: int = 0
     """First soft token the name is written to."""
+    units: tuple[Tensor, Tensor] | None = None
+    """Weight `[units, dim]` and bias `[units]` of hidden units that are scored instead of the features."""
 
 
 def start_projector(

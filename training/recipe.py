@@ -29,6 +29,29 @@ CONCEPTS = "concepts"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refit:
+    """How the scores of a group are fitted once more when everything else is trained."""
+
+    sharpness: float = 1.0
+    """Factor on the scores, as in `Concepts`."""
+    units: int = 0
+    """Hidden units between the features and the scores, see `training.scorer`; 0: a linear probe."""
+    others: float = 0.5
+    """Media that the group is to be silent about, for each that it names; as many as there are, at most."""
+    silence: float = 0.0
+    """Added to the score of saying nothing, before `sharpness`: below 0 the group speaks more readily."""
+    silent_about: list[str] = field(default_factory=list)
+    """Sources of the stages whose media the group is to be silent about, at most `others` from each of them for each
+    medium that it names; by default all others of the corpus together. `concepts`: synthetic features."""
+
+    def __post_init__(self) -> None:
+        check_range("sharpness", self.sharpness, 0.01, 100)
+        check_range("units", self.units, 0, 1 << 16)
+        check_range("others", self.others, 0.0, 1000.0)
+        check_range("silence", self.silence, -100.0, 100.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Concepts:
     """One group of named concepts to start from: the encoder's own classes, or labelled tasks of the corpus."""
 
@@ -44,8 +67,12 @@ class Concepts:
     """With `tasks`: whether the group says nothing about media of other sources; if not, it always names one."""
     per_class: int = 0
     """With `names`: synthetic feature vectors per class to train on."""
+    refit: Refit | None = None
+    """After the last stage: other scores for the same concepts, see `training.refit`. None: they stay."""
 
     def __post_init__(self) -> None:
+        if self.refit is not None and self.refit.units and not self.tasks:
+            raise ConfigurationError("refit.units: goes with tasks; an encoder's own classes have its own head")
         if (self.names is None) == (not self.tasks):
             raise ConfigurationError("names: give either names or tasks")
         if self.per_class and self.names is None:
@@ -149,6 +176,15 @@ class Recipe:
             concepts.per_class for m in self.modalities.values() for concepts in m.initialisation.concepts
         ):
             raise ConfigurationError(f"stages: source {CONCEPTS} needs a group of concepts with per_class above 0")
+        known = [*self.sources, CONCEPTS]
+        for name, modality in self.modalities.items():
+            for index, concepts in enumerate(modality.initialisation.concepts):
+                unknown = sorted(set(concepts.refit.silent_about if concepts.refit else ()) - set(known))
+                if unknown:
+                    raise ConfigurationError(
+                        f"modalities.{name}.initialisation.concepts[{index}].refit.silent_about: {unknown[0]} is no "
+                        f"source of a stage; there are {', '.join(known)}"
+                    )
         for source, found in self._policies().items():
             if len(found) > 1:
                 raise ConfigurationError(f"stages: source {source} has two on_problem policies; give it one")
@@ -282,6 +318,8 @@ def _modality(values: Any, where: str, folder: Path) -> ModalityRecipe:
 
 
 def _concepts(values: Any, where: str, folder: Path) -> Concepts:
+    if isinstance(values, dict) and values.get("refit") is not None:
+        values = {**values, "refit": from_mapping(Refit, values["refit"], where=f"{where}.refit")}
     concepts = from_mapping(Concepts, values, where=where)
     if concepts.names is None:
         return concepts

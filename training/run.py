@@ -43,6 +43,7 @@ from training.parts import Live, Parts, encode_media, media_files, prepare
 from training.problems import ProblemLog
 from training.recipe import CONCEPTS, Recipe
 from training.record import VALID, begin
+from training.refit import Finals, final_groups, rescored
 from training.report import Facts, Machine, StageFacts, write_report
 from training.saved import stage_folder
 from training.selection import parameter_groups
@@ -66,6 +67,8 @@ class Built:
     """As it is saved; the model's own holds settings of the trainer."""
     prompt: Prompt
     model: QuartetForConditionalGeneration
+    finals: Finals
+    """The scores that concepts get after the last stage."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,13 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     # Features of an encoder that is trained ask for gradients; a start needs none.
     with torch.no_grad():
         groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
+        finals = final_groups(parts, dreams)
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
     modalities = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
-    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model)
+    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, finals)
 
 
 def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Prepared]:
@@ -281,6 +285,7 @@ def save(directory: Path, built: Built, training: dict[str, Any]) -> Checkpoint:
     llm = recipe.llm
     encoders = {name: modality.part for name, modality in recipe.modalities.items()}
     base: dict[str, Any] = {}
+    config, projectors = rescored(built.config, model.projectors, built.finals)
     directory.mkdir(parents=True, exist_ok=True)
     if recipe.trains_llm:
         base["llm"] = asdict(llm)
@@ -295,8 +300,8 @@ def save(directory: Path, built: Built, training: dict[str, Any]) -> Checkpoint:
         training = {**training, "base": base}
     return Checkpoint.save(
         directory,
-        built.config,
-        model.projectors,
+        config,
+        projectors,
         Provenance(llm=llm, encoders=encoders, training=training),
         dtype=torch.float16,
         adapter=None if recipe.adapter is None else (model.language_model, recipe.adapter),

@@ -6,8 +6,9 @@ but never applies it.
 
 With `activation: softmax` the first layer scores named concepts (in independent groups, each summing to one) and the
 second holds the N tokens that each concept means to the language model: tokens = softmax(W1 x + b1) W2. That is the
-shape in which a projector can start from an encoder's own class head. Concepts carry only what they name, so `residual`
-adds a plain linear path for the rest.
+shape in which a projector can start from an encoder's own class head. Concepts carry only what they name, so
+`residual` adds a plain linear path for the rest. Where linear scores are not accurate enough, `score_size` hidden units
+stand beside the features: W1 scores [x, gelu(Wu x + bu)].
 """
 
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class MlpConfig(ProjectorConfig):
     """`none` (S3), `relu`, `gelu`, or `softmax` within each group."""
     groups: list[int] = field(default_factory=list)
     """Sizes of the softmax groups, one concept table each."""
+    score_size: int | None = None
+    """Hidden units that concepts are scored by, beside the features themselves; by default none."""
     dropout: float = 0.0
     """Dropout after each layer; S3 uses 0.1."""
     residual: bool = False
@@ -50,6 +53,10 @@ class MlpConfig(ProjectorConfig):
         check_range("dropout", self.dropout, 0.0, 0.9)
         if self.hidden_size is not None:
             check_range("hidden_size", self.hidden_size, 1, 1 << 17)
+        if self.score_size is not None:
+            check_range("score_size", self.score_size, 1, 1 << 17)
+            if not self.groups:
+                raise ConfigurationError(f"score_size: {self.score_size} goes with activation softmax")
         if self.residual_rank is not None:
             check_range("residual_rank", self.residual_rank, 1, 1 << 17)
         if self.residual_rank is not None and not self.residual:
@@ -86,7 +93,9 @@ class Mlp(Projector):
         super().__init__()
         self.config = config
         width = config.tokens * llm_hidden
-        self.first = nn.Linear(dim, hidden)
+        if config.score_size:
+            self.units = nn.Linear(dim, config.score_size)
+        self.first = nn.Linear(dim + (config.score_size or 0), hidden)
         self.second = nn.Linear(hidden, width)
         self.activation = ACTIVATIONS[config.activation]()
         self.dropout = nn.Dropout(config.dropout)
@@ -102,6 +111,8 @@ class Mlp(Projector):
 
     def concepts(self, features: Tensor) -> Tensor:
         """Activated hidden vector `[..., hidden]`: with softmax, the probability of each concept in its group."""
+        if self.config.score_size:
+            features = torch.cat([features, nn.functional.gelu(self.units(features))], dim=-1)
         hidden = self.activation(self.first(features))
         if not self.config.groups:
             return hidden

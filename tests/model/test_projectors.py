@@ -49,6 +49,16 @@ def test_softmax_groups_sum_to_one():
     assert projector.second.in_features == 17
 
 
+def test_hidden_units_stand_beside_the_features_that_concepts_are_scored_by():
+    projector = build(activation="softmax", groups=[4, 3], score_size=6)
+    x = torch.randn(5, 16)
+    seen = torch.cat([x, torch.nn.functional.gelu(projector.units(x))], dim=1)
+    assert projector.first.in_features == 16 + 6
+    scores = projector.first(seen).split([4, 3], dim=1)
+    torch.testing.assert_close(projector.concepts(x), torch.cat([part.softmax(dim=1) for part in scores], dim=1))
+    assert not hasattr(build(activation="softmax", groups=[4]), "units")
+
+
 @pytest.mark.parametrize("rank", [None, 3])
 def test_residual_path_is_linear_in_standardised_features(rank):
     projector = build(activation="softmax", groups=[4], residual=True, residual_rank=rank)
@@ -86,6 +96,8 @@ def test_dropout_only_in_training():
         ({"residual": True, "residual_rank": 0}, "projector.residual_rank: 0 is outside 1..131072"),
         ({"residual_rank": 4}, "projector.residual_rank: 4 goes with residual"),
         ({"groups": [4]}, "projector.groups: [4] goes with activation softmax, not none"),
+        ({"score_size": 8}, "projector.score_size: 8 goes with activation softmax"),
+        ({"activation": "softmax", "groups": [4], "score_size": 0}, "projector.score_size: 0"),
         ({"activation": "softmax"}, "projector.groups: [] goes with activation softmax"),
         ({"activation": "softmax", "groups": [4, 1]}, "projector.groups: [4, 1] must be whole numbers of at least 2"),
         ({"activation": "softmax", "groups": [True, 3]}, "projector.groups: expected list[int]"),

@@ -1,0 +1,103 @@
+"""Scores that are fitted again: after the last stage or later, to the same result; nothing else changes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.checkpoint import Checkpoint
+from model.errors import CheckpointError, ConfigurationError
+from tests.training.parts import recipe_values, write_recipe
+from training.recipe import Recipe, read_recipe
+from training.refit import refit
+from training.run import run
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+Change = Callable[[dict[str, Any]], None]
+
+
+def concepts(values: dict[str, Any], modality: str) -> dict[str, Any]:
+    group: dict[str, Any] = values["modalities"][modality]["initialisation"]["concepts"][0]
+    return group
+
+
+def again(values: dict[str, Any]) -> None:
+    concepts(values, "image")["refit"] = {"sharpness": 4.0, "joint": True}
+
+
+def make(parts: Path, name: str, change: Change = lambda values: None) -> Recipe:
+    values = recipe_values(parts)
+    values["stages"][0]["data"][0]["passes"] = 1
+    change(values)
+    return read_recipe(write_recipe(parts / f"{name}.yaml", values))
+
+
+@pytest.fixture(scope="module")
+def plain(
+    parts: Path, corpus: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:  # fmt: skip
+    """Trained by a recipe that fits nothing again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUARTET_CACHE", str(shared_cache))
+        return run(make(parts, "plain"), corpus, tmp_path_factory.mktemp("plain"), command="quartet train plain")
+
+
+def weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.directory / "projectors.safetensors")
+
+
+def test_only_the_scores_change(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    made = refit(plain, make(parts, "refit", again), corpus, tmp_path / "new", command="quartet refit plain")
+    before, after = weights(plain), weights(made)
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"image.first.weight", "image.first.bias"}
+    assert made.config.to_dict() == plain.config.to_dict()
+    record = made.provenance.training
+    assert record.pop("refit") == {"command": "quartet refit plain", "media": {"image": 24}}
+    assert record == plain.provenance.training
+    made.load()
+
+
+def test_a_run_that_ends_with_it_gives_the_same(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    recipe = make(parts, "both", again)
+    whole = run(recipe, corpus, tmp_path / "run", command="quartet train both")
+    later = refit(plain, recipe, corpus, tmp_path / "later")
+    first, second = weights(whole), weights(later)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_shown_colour_is_the_most_probable_one(
+    plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path
+) -> None:
+    soft = refit(plain, make(parts, "soft", lambda v: concepts(v, "image").update(refit={})), corpus, tmp_path / "soft")
+    hard = refit(plain, make(parts, "hard", again), corpus, tmp_path / "hard")
+    features = torch.randn(20, 1, soft.config.modality_specs["image"].encoder.dim)
+    projectors = [checkpoint.load().projectors["image"] for checkpoint in (soft, hard)]
+    scores = [projector.first(features) for projector in projectors]
+    assert float(scores[1].std()) > float(scores[0].std()), "sharper"
+
+
+def test_what_fits_not_is_refused(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no group says `refit`"):
+        refit(plain, make(parts, "none"), corpus, tmp_path / "new")
+    with pytest.raises(CheckpointError, match="is the checkpoint itself; give another --output"):
+        refit(plain, make(parts, "refit", again), corpus, plain.directory)
+
+    def two(values: dict[str, Any]) -> None:
+        again(values)
+        values["modalities"]["image"]["initialisation"]["concepts"].append({"tasks": ["scenes/colour"]})
+
+    with pytest.raises(CheckpointError, match=r"projector of image: its groups of concepts \(\[3\]\) are not those"):
+        refit(plain, make(parts, "two", two), corpus, tmp_path / "new")
+
+    def other(values: dict[str, Any]) -> None:
+        again(values)
+        values["modalities"]["audio"]["sha256"] = "0" * 64
+
+    with pytest.raises(CheckpointError, match=r"audio has sha256 \w+, the recipe asks for 0+; refit with the recipe"):
+        refit(plain, make(parts, "other", other), corpus, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

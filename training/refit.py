@@ -1,0 +1,173 @@
+"""Better scores for the concepts of a projector whose meaning is already trained.
+
+A group of concepts scores its classes in the first layer and holds what each of them means to the language model in the
+second. Training needs scores that are soft enough for gradients; an answer is best served by the most accurate scores
+there are, and by one concept that speaks alone. Since the language model reads what the second layer says, the first
+may be fitted again afterwards, in closed form and in seconds, for the same concepts in the same order.
+
+`training.run` does so after the last stage where a recipe asks for it (`refit`); `quartet refit` does it to a
+checkpoint, with a recipe that says more than the one it was trained with, or a corpus that holds more.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.adapter import ADAPTER
+from model.checkpoint import Checkpoint, Provenance
+from model.configuration import QuartetConfig
+from model.errors import CheckpointError, ConfigurationError
+from model.projectors.mlp import Mlp
+from training.concepts import concept_group, dreamed_samples
+from training.data import Sample
+from training.initialise import ConceptGroup
+from training.parts import Parts, prepare
+from training.recipe import Recipe
+
+Finals = Mapping[str, Sequence[ConceptGroup | None]]
+
+
+def wanted(recipe: Recipe) -> list[str]:
+    """The modalities with a group of concepts that is to be fitted again."""
+    return [name for name, m in recipe.modalities.items() if any(c.refit for c in m.initialisation.concepts)]
+
+
+def final_groups(parts: Parts, dreams: Sequence[Sample] = ()) -> Finals:
+    """By modality, each group of concepts with the scores it is to have in the end; None where it keeps those it has.
+
+    Args:
+        parts: with all training media in its feature caches.
+        dreams: synthetic media of the encoders' own classes.
+
+    Raises:
+        ConfigurationError, DataError: as `concept_groups`.
+    """
+    return {
+        name: [
+            concept_group(parts, name, index, dreams, refit=True) if concepts.refit else None
+            for index, concepts in enumerate(parts.recipe.modalities[name].initialisation.concepts)
+        ]
+        for name in wanted(parts.recipe)
+    }
+
+
+def rescored(
+    config: QuartetConfig, projectors: nn.ModuleDict, finals: Finals
+) -> tuple[QuartetConfig, nn.ModuleDict]:  # fmt: skip
+    """The configuration and projectors with these scores; the given ones are left as they are.
+
+    Raises:
+        CheckpointError: a projector has other groups: what its second layer holds means other things.
+    """
+    values = config.to_dict()
+    for name, groups in finals.items():
+        size = sum(len(group.units[1]) for group in groups if group and group.units)
+        values["modalities"][name]["projector"].pop("score_size", None)
+        values["modalities"][name]["projector"] |= {"score_size": size} if size else {}
+    config = QuartetConfig.from_dict(values)
+    made = {name: projectors[name] for name in projectors}
+    for name, groups in finals.items():
+        new = config.modality_specs[name].build_projector(config.hidden_size)
+        assert isinstance(new, Mlp)
+        write_scores(projectors[name], groups, new, name)
+        made[name] = new
+    return config, nn.ModuleDict(made)
+
+
+@torch.no_grad()
+def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | None], new: Mlp, name: str) -> None:
+    """All of `old` into `new`, but for the scores of `groups`.
+
+    Raises:
+        CheckpointError: `old`, the projector of modality `name`, has other groups.
+    """
+    given = old.config.groups if isinstance(old, Mlp) else []
+    sizes = [len(group.names) if group else size for group, size in zip_longest(groups, given[: len(groups)])]
+    if not isinstance(old, Mlp) or given != sizes:
+        raise CheckpointError(
+            f"projector of {name}: its groups of concepts ({given}) are not those of the recipe and the corpus "
+            f"({sizes}); refit with those it was trained with"
+        )
+    if old.config.score_size:
+        raise CheckpointError(f"projector of {name}: has hidden units already; refit what it was made of")
+    kept = {part: tensor for part, tensor in old.state_dict().items() if not part.startswith("first.")}
+    new.load_state_dict(kept, strict=False)
+    dim = old.first.in_features
+    new.first.weight.zero_()
+    row = column = 0
+    for size, group in zip(given, groups, strict=True):
+        rows = slice(row, row + size)
+        row += size
+        if group is None:
+            new.first.weight[rows, :dim] = old.first.weight[rows]
+            new.first.bias[rows] = old.first.bias[rows]
+            continue
+        new.first.bias[rows] = group.bias
+        if group.units is None:
+            new.first.weight[rows, :dim] = group.weight
+            continue
+        columns = slice(column, column + len(group.units[1]))
+        column = columns.stop
+        new.units.weight[columns], new.units.bias[columns] = group.units
+        new.first.weight[rows, dim + columns.start : dim + columns.stop] = group.weight
+
+
+def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *, command: str = "") -> Checkpoint:
+    """Fit the scores of a checkpoint's concepts again and write the result to another directory.
+
+    Args:
+        checkpoint: made with the parts, the concepts and the corpus that `recipe` names.
+        recipe: says what is fitted again.
+        corpus: holds `<source>/train.jsonl`.
+        output: directory of the new checkpoint; made if missing.
+        command: recorded in the new checkpoint, beside the record of the training.
+
+    Raises:
+        ConfigurationError: the recipe asks for nothing to be fitted again.
+        CheckpointError: the checkpoint has other parts or concepts, or lies in `output`.
+        DataError, SourceError: as `training.run.run`.
+    """
+    if not wanted(recipe):
+        raise ConfigurationError("initialisation.concepts: no group says `refit`, so there is nothing to fit again")
+    if output.resolve() == checkpoint.directory.resolve():
+        raise CheckpointError(f"{output}: is the checkpoint itself; give another --output")
+    check_parts(checkpoint, recipe)
+    parts = prepare(recipe, corpus)
+    projectors = nn.ModuleDict(
+        {name: s.build_projector(checkpoint.config.hidden_size) for name, s in checkpoint.config.modality_specs.items()}
+    )
+    projectors.load_state_dict(checkpoint.projector_state())
+    with TemporaryDirectory() as folder:
+        finals = final_groups(parts, dreamed_samples(parts, Path(folder)))
+    config, projectors = rescored(checkpoint.config, projectors, finals)
+    media = {name: len(parts.media(name)) for name in finals}
+    record: dict[str, Any] = {**checkpoint.provenance.training, "refit": {"command": command, "media": media}}
+    provenance = dataclasses.replace(checkpoint.provenance, training=record)
+    output.mkdir(parents=True, exist_ok=True)
+    if checkpoint.adapter is not None:
+        shutil.copytree(checkpoint.adapter, output / ADAPTER, dirs_exist_ok=True)
+    return Checkpoint.save(output, config, projectors, provenance, dtype=torch.float16)
+
+
+def check_parts(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Refuse a checkpoint of other frozen parts than the recipe's: its concepts would be scored on other features.
+
+    Raises:
+        CheckpointError: names the part.
+    """
+    provenance: Provenance = checkpoint.provenance
+    given = {"llm": provenance.llm.sha256, **{name: part.sha256 for name, part in provenance.encoders.items()}}
+    asked = {"llm": recipe.llm.sha256, **{name: m.sha256 for name, m in recipe.modalities.items()}}
+    for name in sorted(set(given) | set(asked)):
+        if given.get(name) != asked.get(name):
+            raise CheckpointError(
+                f"{checkpoint.directory}: {name} has sha256 {given.get(name)}, the recipe asks for {asked.get(name)}; "
+                "refit with the recipe it was trained with"
+            )
