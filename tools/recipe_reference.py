@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from model.adapter import AdapterConfig  # noqa: E402
 from model.checkpoint import Part  # noqa: E402
 from training.parallel import Parallel  # noqa: E402
-from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe  # noqa: E402
+from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe, Refit  # noqa: E402
 from training.stage import Mixture, Stage, Validation  # noqa: E402
 
 PAGE = ROOT / "docs" / "training.md"
@@ -30,6 +30,7 @@ SECTIONS: dict[str, type] = {
     "`modalities.<name>`": ModalityRecipe,
     "`modalities.<name>.initialisation`": Initialisation,
     "`modalities.<name>.initialisation.concepts[]`": Concepts,
+    "`modalities.<name>.initialisation.concepts[].refit`": Refit,
     "`adapter`": AdapterConfig,
     "`stages[]`": Stage,
     "`stages[].data[]`": Mixture,

@@ -20,6 +20,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     ("command", "words"),
     [
         (("train",), ("recipe", "--corpus", "--output", "--resume")),
+        (("refit",), ("checkpoint", "recipe", "--corpus", "--output")),
         (("eval",), ("model", "--corpus", "--output", "--limit")),
         (("data",), ("build",)),
         (("data", "build"), ("output", "--source", "--limit", "--seed")),
