@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from model.errors import ConfigurationError, DataError
-from training.concepts import NOTHING, concept_groups, dreamed_samples
+from training.concepts import NOTHING, concept_group, concept_groups, dreamed_samples
 from training.data import MediaRef, Sample
 from training.parts import Parts
-from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe
+from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe, Refit
 
 DIM = 8
 CENTRES = {"red": 0, "blue": 1, "round": 2, "a dog": 3, "a cat": 4}
@@ -88,6 +88,37 @@ def test_sharpness_multiplies_the_scores(samples: dict[str, list[Sample]]) -> No
     first, second = concept_groups(parts(samples, plain, sharp), "image")
     torch.testing.assert_close(second.weight, 2 * first.weight)
     torch.testing.assert_close(second.bias, 2 * first.bias)
+
+
+def test_a_group_that_is_fitted_again_may_speak_sooner(samples: dict[str, list[Sample]]) -> None:
+    linear, sooner, deep = (Concepts(tasks=["scenes/colour"], refit=refit) for refit in (
+        Refit(sharpness=2.0), Refit(sharpness=2.0, silence=-30.0), Refit(units=32)
+    ))  # fmt: skip
+    made = parts(samples, linear, sooner, deep)
+    first, second, third = (concept_group(made, "image", index, refit=True) for index in range(3))
+    assert first.names == second.names == third.names
+    torch.testing.assert_close(first.weight, second.weight)
+    silent = first.names.index(None)
+    difference = second.bias - first.bias
+    assert difference[silent] == -60.0
+    assert difference.count_nonzero() == 1
+    plain = concept_group(made, "image", 0)
+    torch.testing.assert_close(first.weight, 2 * plain.weight)
+    assert third.units is not None
+    features = Cache().stack([MediaRef("image", Path(f"{thing}-999.png")) for thing in ("red", "blue", "a cat")])[:, 0]
+    hidden = torch.nn.functional.gelu(features @ third.units[0].T + third.units[1])
+    said = (hidden @ third.weight.T + third.bias).argmax(dim=1)
+    assert [third.names[index] for index in said.tolist()] == ["red", "blue", None]
+
+
+def test_what_it_is_silent_about_may_be_chosen(samples: dict[str, list[Sample]]) -> None:
+    samples["noise"] = [shown("noise/name", "round", number, None) for number in range(900, 920)]
+    named = Concepts(tasks=["scenes/colour"], refit=Refit(silent_about=["noise"], others=1.0))
+    group = concept_group(parts(samples, named), "image", 0, refit=True)
+    features = Cache().stack([MediaRef("image", Path(f"{thing}-999.png")) for thing in ("round", "a dog")])[:, 0]
+    scores = (features @ group.weight.T + group.bias).softmax(dim=1)[:, group.names.index(None)]
+    assert scores[0] > 0.9, "its pictures were shown"
+    assert scores[1] < scores[0], "a dog's were not"
 
 
 def test_one_group_may_gather_several_tasks(samples: dict[str, list[Sample]]) -> None:

@@ -25,7 +25,7 @@ def concepts(values: dict[str, Any], modality: str) -> dict[str, Any]:
 
 
 def again(values: dict[str, Any]) -> None:
-    concepts(values, "image")["refit"] = {"sharpness": 4.0, "joint": True}
+    concepts(values, "image")["refit"] = {"sharpness": 4.0, "units": 16}
 
 
 def make(parts: Path, name: str, change: Change = lambda values: None) -> Recipe:
@@ -52,14 +52,30 @@ def weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def test_only_the_scores_change(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
     made = refit(plain, make(parts, "refit", again), corpus, tmp_path / "new", command="quartet refit plain")
     before, after = weights(plain), weights(made)
-    assert set(before) == set(after)
+    assert set(after) - set(before) == {"image.units.weight", "image.units.bias"}
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"image.first.weight", "image.first.bias"}
-    assert made.config.to_dict() == plain.config.to_dict()
-    record = made.provenance.training
+    dim = plain.config.modality_specs["image"].encoder.dim
+    assert after["image.first.weight"].shape == (3, dim + 16)
+    assert not after["image.first.weight"][:, :dim].any(), "scored by the hidden units alone"
+    expected = plain.config.to_dict()
+    expected["modalities"]["image"]["projector"]["score_size"] = 16
+    assert made.config.to_dict() == expected
+    record = dict(made.provenance.training)
     assert record.pop("refit") == {"command": "quartet refit plain", "media": {"image": 24}}
     assert record == plain.provenance.training
     made.load()
+
+
+def test_linear_scores_keep_their_shape(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    def twice(values: dict[str, Any]) -> None:
+        concepts(values, "audio")["refit"] = {"sharpness": 2.0}
+
+    made = refit(plain, make(parts, "linear", twice), corpus, tmp_path / "new")
+    before, after = weights(plain), weights(made)
+    assert set(after) == set(before)
+    for name in ("audio.first.weight", "audio.first.bias"):
+        torch.testing.assert_close(after[name].float(), 2 * before[name].float(), rtol=2e-3, atol=2e-3)
 
 
 def test_a_run_that_ends_with_it_gives_the_same(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
@@ -68,17 +84,6 @@ def test_a_run_that_ends_with_it_gives_the_same(plain: Checkpoint, parts: Path, 
     later = refit(plain, recipe, corpus, tmp_path / "later")
     first, second = weights(whole), weights(later)
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_the_shown_colour_is_the_most_probable_one(
-    plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path
-) -> None:
-    soft = refit(plain, make(parts, "soft", lambda v: concepts(v, "image").update(refit={})), corpus, tmp_path / "soft")
-    hard = refit(plain, make(parts, "hard", again), corpus, tmp_path / "hard")
-    features = torch.randn(20, 1, soft.config.modality_specs["image"].encoder.dim)
-    projectors = [checkpoint.load().projectors["image"] for checkpoint in (soft, hard)]
-    scores = [projector.first(features) for projector in projectors]
-    assert float(scores[1].std()) > float(scores[0].std()), "sharper"
 
 
 def test_what_fits_not_is_refused(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
@@ -93,6 +98,9 @@ def test_what_fits_not_is_refused(plain: Checkpoint, parts: Path, corpus: Path, 
 
     with pytest.raises(CheckpointError, match=r"projector of image: its groups of concepts \(\[3\]\) are not those"):
         refit(plain, make(parts, "two", two), corpus, tmp_path / "new")
+    done = refit(plain, make(parts, "refit", again), corpus, tmp_path / "done")
+    with pytest.raises(CheckpointError, match="projector of image: has hidden units already"):
+        refit(done, make(parts, "refit", again), corpus, tmp_path / "new")
 
     def other(values: dict[str, Any]) -> None:
         again(values)
