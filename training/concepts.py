@@ -74,6 +74,19 @@ def concept_group(
     return ConceptGroup(_names(fitted.classes), fitted.weight * sharpness, bias * sharpness, concepts.slot, units)
 
 
+def concept_names(parts: Parts, modality: str, index: int, dreams: Sequence[Sample] = ()) -> list[str | None]:
+    """The names of a group in the order of its scores, without fitting them.
+
+    Raises:
+        ConfigurationError, DataError: as `concept_groups`.
+    """
+    concepts = parts.recipe.modalities[modality].initialisation.concepts[index]
+    where = f"modalities.{modality}.initialisation.concepts[{index}]"
+    if concepts.names is not None:
+        return list(own_classes(parts, modality, Path(concepts.names), where)[0])
+    return _names(sorted(set(labelled(parts, modality, concepts, where, dreams)[1])))
+
+
 def _names(classes: Sequence[str]) -> list[str | None]:
     return [None if name == NOTHING else name for name in classes]
 

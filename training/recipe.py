@@ -32,6 +32,8 @@ CONCEPTS = "concepts"
 class Refit:
     """How the scores of a group are fitted once more when everything else is trained."""
 
+    fit: bool = True
+    """False: the scores stay those of the training, and only `sharpness` and `silence` change them."""
     sharpness: float = 1.0
     """Factor on the scores, as in `Concepts`."""
     units: int = 0
@@ -49,6 +51,8 @@ class Refit:
         check_range("units", self.units, 0, 1 << 16)
         check_range("others", self.others, 0.0, 1000.0)
         check_range("silence", self.silence, -100.0, 100.0)
+        if not self.fit and (self.units or self.silent_about):
+            raise ConfigurationError("fit: false goes without units and silent_about, which say how to fit")
 
 
 @dataclass(frozen=True, kw_only=True)

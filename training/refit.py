@@ -12,26 +12,37 @@ checkpoint, with a recipe that says more than the one it was trained with, or a 
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.adapter import ADAPTER
 from model.checkpoint import Checkpoint, Provenance
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError, ConfigurationError
 from model.projectors.mlp import Mlp
-from training.concepts import concept_group, dreamed_samples
+from training.concepts import concept_group, concept_names, dreamed_samples
 from training.data import Sample
 from training.initialise import ConceptGroup
 from training.parts import Parts, prepare
 from training.recipe import Recipe
 
-Finals = Mapping[str, Sequence[ConceptGroup | None]]
+
+@dataclass(frozen=True)
+class Rescaled:
+    """A group of concepts that keeps its scores, times `factor` and plus `offset` `[concepts]`."""
+
+    names: list[str | None]
+    factor: float
+    offset: Tensor
+
+
+Finals = Mapping[str, Sequence[ConceptGroup | Rescaled | None]]
 
 
 def wanted(recipe: Recipe) -> list[str]:
@@ -50,12 +61,21 @@ def final_groups(parts: Parts, dreams: Sequence[Sample] = ()) -> Finals:
         ConfigurationError, DataError: as `concept_groups`.
     """
     return {
-        name: [
-            concept_group(parts, name, index, dreams, refit=True) if concepts.refit else None
-            for index, concepts in enumerate(parts.recipe.modalities[name].initialisation.concepts)
-        ]
-        for name in wanted(parts.recipe)
+        name: [_final(parts, name, index, dreams) for index in range(len(modality.initialisation.concepts))]
+        for name, modality in parts.recipe.modalities.items()
+        if name in wanted(parts.recipe)
     }
+
+
+def _final(parts: Parts, modality: str, index: int, dreams: Sequence[Sample]) -> ConceptGroup | Rescaled | None:
+    concepts = parts.recipe.modalities[modality].initialisation.concepts[index]
+    if concepts.refit is None:
+        return None
+    if concepts.refit.fit:
+        return concept_group(parts, modality, index, dreams, refit=True)
+    names = concept_names(parts, modality, index, dreams)
+    offset = torch.tensor([concepts.refit.silence * concepts.refit.sharpness * (name is None) for name in names])
+    return Rescaled(names, concepts.refit.sharpness / concepts.sharpness, offset)
 
 
 def rescored(
@@ -68,7 +88,7 @@ def rescored(
     """
     values = config.to_dict()
     for name, groups in finals.items():
-        size = sum(len(group.units[1]) for group in groups if group and group.units)
+        size = sum(len(group.units[1]) for group in groups if isinstance(group, ConceptGroup) and group.units)
         values["modalities"][name]["projector"].pop("score_size", None)
         values["modalities"][name]["projector"] |= {"score_size": size} if size else {}
     config = QuartetConfig.from_dict(values)
@@ -82,7 +102,7 @@ def rescored(
 
 
 @torch.no_grad()
-def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | None], new: Mlp, name: str) -> None:
+def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | Rescaled | None], new: Mlp, name: str) -> None:
     """All of `old` into `new`, but for the scores of `groups`.
 
     Raises:
@@ -108,6 +128,10 @@ def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | None], new: Mlp
         if group is None:
             new.first.weight[rows, :dim] = old.first.weight[rows]
             new.first.bias[rows] = old.first.bias[rows]
+            continue
+        if isinstance(group, Rescaled):
+            new.first.weight[rows, :dim] = old.first.weight[rows] * group.factor
+            new.first.bias[rows] = old.first.bias[rows] * group.factor + group.offset
             continue
         new.first.bias[rows] = group.bias
         if group.units is None:

@@ -92,7 +92,8 @@ def _fit(
     first, second = nn.Linear(features.shape[1], size), nn.Linear(size, classes)
     parameters = [*first.parameters(), *second.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
-    batch = min(BATCH, len(features))
+    # Few media still make some steps an epoch.
+    batch = max(1, min(BATCH, len(features) // 8))
     steps = EPOCHS * (len(features) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     share = None if mixture is None else torch.distributions.Beta(mixture, mixture)

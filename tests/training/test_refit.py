@@ -78,6 +78,16 @@ def test_linear_scores_keep_their_shape(plain: Checkpoint, parts: Path, corpus: 
         torch.testing.assert_close(after[name].float(), 2 * before[name].float(), rtol=2e-3, atol=2e-3)
 
 
+def test_scores_may_be_kept_and_sharpened(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    def sharper(values: dict[str, Any]) -> None:
+        concepts(values, "audio")["refit"] = {"fit": False, "sharpness": 2.0}
+
+    made = refit(plain, make(parts, "sharper", sharper), corpus, tmp_path / "new")
+    before, after = weights(plain), weights(made)
+    for name in ("audio.first.weight", "audio.first.bias"):
+        assert torch.equal(after[name], 2 * before[name]), "exactly: nothing was fitted"
+
+
 def test_a_run_that_ends_with_it_gives_the_same(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
     recipe = make(parts, "both", again)
     whole = run(recipe, corpus, tmp_path / "run", command="quartet train both")
