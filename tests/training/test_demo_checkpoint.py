@@ -25,6 +25,18 @@ def test_its_sample_counts_are_those_of_the_recipe():
     assert set(counted) == {f"{stage.name}/{mixture.source}" for stage in RECIPE.stages for mixture in stage.data}
 
 
+def test_its_scores_were_fitted_again_as_the_recipe_says():
+    checkpoint = Checkpoint.open(DEMO)
+    record = checkpoint.provenance.training["refit"]
+    assert record["command"] == "quartet refit demo demo --corpus corpus --output demo"
+    assert set(record["media"]) == {"image", "audio"}
+    for name, modality in RECIPE.modalities.items():
+        wanted = [concepts.refit for concepts in modality.initialisation.concepts if concepts.refit]
+        units = sum(refit.units for refit in wanted)
+        assert wanted
+        assert checkpoint.config.modalities[name]["projector"].get("score_size", 0) == units
+
+
 def test_its_card_and_table_show_the_recorded_scores():
     values = json.loads((DEMO / "scores.json").read_text())
     scores = [Score(**{key: v for key, v in value.items() if key not in ("ratio", "interval")}) for value in values]
