@@ -260,6 +260,8 @@ def training_arguments(stage: Stage, output: Path, around: Surroundings, validat
         # Batches of one length differ in size; every device gets as many of them.
         accelerator_config={"even_batches": False, "split_batches": False, "dispatch_batches": False},
         use_cpu=not torch.cuda.is_available(),
+        # A batch without sounds gives their projector no gradient. By default that is an error with checkpointing.
+        ddp_find_unused_parameters=True,
         **around.parallel,
     )
 

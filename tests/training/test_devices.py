@@ -23,10 +23,10 @@ WAIT = 240
 
 
 def recipe(parts: Path, accumulation: int) -> Path:
-    """Six steps of projectors and adapter; some batches have pictures only, and no gradient for the sounds' part."""
+    """Six steps of projectors and adapter, with everything that data parallel treats apart."""
     values = recipe_values(parts)
     values["adapter"] = {"rank": 2, "scope": "media"}
-    values["stages"][0] |= {"steps": 6, "accumulation": accumulation, "save_steps": 6}
+    values["stages"][0] |= {"steps": 6, "accumulation": accumulation, "gradient_checkpointing": True}
     values["stages"][0]["learning_rates"]["adapter"] = 1e-3
     return write_recipe(parts / f"devices-{accumulation}.yaml", values)
 
