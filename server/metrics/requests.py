@@ -19,6 +19,7 @@ REASONS = frozenset(CODES.values()) | {
     "file_not_found",
     "file_too_large",
     "files_disabled",
+    "grammar_too_large",
     "integer_above_max_value",
     "integer_below_min_value",
     "invalid_adapter",
@@ -29,6 +30,7 @@ REASONS = frozenset(CODES.values()) | {
     "invalid_type",
     "invalid_value",
     "limits_unavailable",
+    "media_not_fetched",
     "media_overloaded",
     "media_too_expensive",
     "media_too_large",
@@ -43,6 +45,7 @@ REASONS = frozenset(CODES.values()) | {
     "storage_unavailable",
     "string_above_max_length",
     "too_many_media",
+    "too_many_parts",
     "unknown_parameter",
 }
 OTHER = "other"
