@@ -78,7 +78,9 @@ def application(listeners: Any) -> Any:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
-    return RequestHeaders(Outcomes(AllowedRoutes(OpenAIErrors(app)), listeners))
+    # Inside the application, as in vLLM's: its outermost layer answers what is raised.
+    app.add_middleware(OpenAIErrors)
+    return RequestHeaders(Outcomes(AllowedRoutes(app), listeners))
 
 
 def serve(listeners: Any) -> Iterator[str]:
