@@ -73,8 +73,6 @@ def test_models_health_metrics(client: httpx.Client, openai: OpenAI) -> None:
         "/collective_rpc",
         "/docs",
         "/openapi.json",
-        "/v1/files",
-        "/",
         "/health/",
         "//health",
         "/v1/../invocations",

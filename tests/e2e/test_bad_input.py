@@ -80,8 +80,13 @@ PARTS: dict[str, tuple[list[dict[str, Any]], int, str, str]] = {
         "invalid_media",
         "neither a picture nor a sound",
     ),
-    "file that is not there": ([{"type": "file", "file": {"file_id": "file-1"}}], 0, "invalid_media", "keeps no files"),
-    "picture by an id": ([image(0), url_part("file-1")], 1, "invalid_media", "keeps no files"),
+    "file that is not there": (
+        [{"type": "file", "file": {"file_id": "file-1"}}],
+        0,
+        "file_not_found",
+        "no file with this id",
+    ),
+    "picture by an id": ([image(0), url_part("file-1")], 1, "file_not_found", "no file with this id"),
     "M4A": ([text("a"), audio(data=b"\x00\x00\x00\x20ftypM4A " + bytes(64))], 1, "invalid_media", "not a sound"),
     "too many images": ([image(0)] * (MAX_MEDIA + 2), MAX_MEDIA, "too_many_media", f"at most {MAX_MEDIA}"),
     "too many sounds": (

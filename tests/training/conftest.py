@@ -1,8 +1,14 @@
 """Frozen parts, a corpus and a private cache for the tests of training."""
 
+import threading
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
+
+# By default a semaphore that forked processes share: one that a test kills while it draws its progress keeps it for
+# ever, and every other process that wants to draw waits.
+tqdm.set_lock(threading.RLock())
 
 
 @pytest.fixture(scope="session")
