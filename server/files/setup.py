@@ -66,8 +66,11 @@ def quota_of(key: Key | None) -> Quota:
 
 
 async def _sweep(library: Library, seconds: float) -> None:
+    # At once, so that what there is from the run before is counted.
+    pause = 0.0
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause)
+        pause = seconds
         try:
             count = await library.sweep()
         except RefusedError:

@@ -70,10 +70,11 @@ class Outcomes:
             failed = True
             raise
         finally:
-            metrics.IN_FLIGHT.dec()
             outcome = watch.outcome(current_exchange(), scope, failed)
             for listener in self.listeners:
                 listener(outcome)
+            # Last, so that a request which is not in flight any more has been counted.
+            metrics.IN_FLIGHT.dec()
 
 
 class _Watch:
