@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -117,6 +118,13 @@ def stream(url: str, request: dict[str, Any]) -> tuple[str, list[str]]:
     return "".join(parts), events
 
 
+def pieces(url: str, request: dict[str, Any]) -> int:
+    """In how many pieces a stream arrives."""
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=request | {"stream": True}, timeout=300) as response:
+        assert response.status_code == 200
+        return sum(1 for _ in response.iter_raw())
+
+
 def test_the_configuration_agrees_with_the_server_and_with_nginx(tmp_path: Path) -> None:
     content = CONFIGURATION.read_text()
     (limit,) = re.findall(r"client_max_body_size (\d+);", content)
@@ -134,6 +142,7 @@ def test_the_configuration_agrees_with_the_server_and_with_nginx(tmp_path: Path)
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_streams_are_whole_and_come_as_they_are_made(proxied: Proxied) -> None:
     request = body("Compare the two images.", max_tokens=64, ignore_eos=True)
     direct = [stream(server.url, request)[0] for server in proxied.servers]
@@ -143,17 +152,13 @@ def test_streams_are_whole_and_come_as_they_are_made(proxied: Proxied) -> None:
     assert events[-1] == "[DONE]"
     assert json.loads(events[-2])["usage"]["completion_tokens"] == 64
 
-    options = body(max_tokens=700, ignore_eos=True, stream=True)
-    with httpx.stream("POST", f"{proxied.url}/v1/chat/completions", json=options, timeout=300) as response:
-        assert next(response.iter_lines()).startswith("data: ")
-        # The first event is here while an engine still works on the rest.
-        metrics = [httpx.get(f"{server.url}/metrics", timeout=60).text for server in proxied.servers]
-        running = re.findall(r"^vllm:num_requests_running\{.*\} (\S+)$", "\n".join(metrics), re.M)
-        assert sum(map(float, running)) == 1
+    # Twenty events are less than a proxy that collects would wait for.
+    assert max(pieces(proxied.url, body(max_tokens=18, ignore_eos=True)) for _ in range(3)) > 5
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_file_is_known_to_both_servers(proxied: Proxied) -> None:
     data = picture_bytes(3)
     uploaded = httpx.post(
@@ -175,16 +180,23 @@ def test_a_file_is_known_to_both_servers(proxied: Proxied) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_what_the_proxy_answers_itself(proxied: Proxied) -> None:
     hidden = httpx.get(f"{proxied.url}/metrics")
     assert (hidden.status_code, hidden.json()["error"]["code"]) == (404, "not_found")
-    head = {"content-length": str(ServerSettings().max_body_bytes + 1), "content-type": "application/json"}
-    large = httpx.post(f"{proxied.url}/v1/chat/completions", headers=head, content=b"")
-    assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
+    # Only announced, not sent: the size alone is enough to refuse.
+    size = ServerSettings().max_body_bytes + 1
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", proxied.port), timeout=60) as connection:
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 413 ")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["error"]["code"] == "request_too_large"
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_rolling_restart_under_load_loses_nothing(proxied: Proxied) -> None:
     """Both servers are replaced, one after the other, while four clients ask on, and never twice."""
     expected = {words: stream(proxied.url, body(words))[0] for words in ("a", "b", "c", "d")}
