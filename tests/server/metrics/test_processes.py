@@ -24,7 +24,8 @@ def test_processes_of_the_server_and_its_children() -> None:
     assert found.total(metrics.ASYNCIO_TASKS) == 3
     assert found.total(metrics.ENGINE_ALIVE) == 1
     for name in (metrics.PROCESS_MEMORY, metrics.PROCESS_FDS, metrics.PROCESS_THREADS):
-        assert set(found.by(name, "process")) == {("server",), ("other",)}
+        # Beside them the servers that other tests of the same run have started.
+        assert {("server",), ("other",)} <= set(found.by(name, "process"))
     open_files = len(os.listdir("/proc/self/fd"))
     assert abs(found.total(metrics.PROCESS_FDS, process="server") - open_files) < 5
     assert found.total(metrics.PROCESS_MEMORY, process="server") > 10e6
