@@ -174,7 +174,10 @@ def test_packed_directory_loads_with_transformers_alone(tmp_path, llm):
     given = features(loaded)
     batch = torch.tensor([ids])
     assert torch.equal(loaded(batch, features=given).logits, expected(batch, features=features(expected)).logits)
-    assert loaded.answer(ids, given) == expected.answer(ids, given)
+    answer, wanted = loaded.answer(ids, given), expected.answer(ids, given)
+    assert answer.token_ids == wanted.token_ids
+    # Weights that lie elsewhere in memory are added up in another order on some processors.
+    assert answer.logprobs == pytest.approx(wanted.logprobs, abs=1e-5)
 
 
 @torch.no_grad()

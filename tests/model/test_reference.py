@@ -75,8 +75,9 @@ IMAGE, AUDIO = 320, 321
 def wrap(text_config):
     """The bare language model, and the Quartet model around a copy of it."""
     torch.manual_seed(0)
-    llm = AutoModelForCausalLM.from_config(text_config).eval()
-    values = {**text_config.to_dict(), "vocab_size": 384}
+    # Said, because building a model writes its type into the configuration, which other tests share.
+    llm = AutoModelForCausalLM.from_config(text_config, dtype=torch.float32).eval()
+    values = {**text_config.to_dict(), "vocab_size": 384, "dtype": "float32"}
     config = QuartetConfig(text_config=values, modalities=copy.deepcopy(MODALITIES), llm_vocab_size=320)
     inner = copy.deepcopy(llm)
     pad_embeddings(inner, 384)
