@@ -6,14 +6,11 @@ made up. The soak of a whole server is in tests/e2e/test_soak.py and docs/soak.m
 
 import asyncio
 import os
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -33,7 +30,7 @@ from server.middleware.outcome import Outcome, Outcomes
 from server.middleware.routes import AllowedRoutes
 from server.prompts import count_prompts
 from server.requests import read, validated
-from tests.support.serving import free_port
+from tests.support.listening import listening
 
 TOKENS = 4
 
@@ -84,18 +81,9 @@ def application(listeners: Any) -> Any:
 
 
 def serve(listeners: Any) -> Iterator[str]:
-    chosen = free_port()
     route.begin()
-    config = uvicorn.Config(application(listeners), "127.0.0.1", chosen, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{chosen}"
-    server.should_exit = True
-    thread.join(10)
+    with listening(application(listeners), log_level="error") as chosen:
+        yield f"http://127.0.0.1:{chosen}"
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ Usage: python langchain_chat.py <base URL> <picture as data URL> <sound as base6
 
 import importlib.metadata
 import sys
-from collections.abc import Callable
 
 import openai
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
+from refusal import refused
 
 
 def main(url: str, picture: str, sound: str, key: str = "none") -> None:
@@ -54,15 +54,6 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
     print(
         f"langchain-openai {version}: model {model}, {whole.usage_metadata['input_tokens']} prompt tokens, all passed"
     )
-
-
-def refused(call: Callable[[], object]) -> openai.APIStatusError:
-    """The error that a call is answered with."""
-    try:
-        call()
-    except openai.APIStatusError as error:
-        return error
-    raise AssertionError("what should be refused was accepted")
 
 
 if __name__ == "__main__":

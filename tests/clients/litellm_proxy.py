@@ -12,10 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import openai
+from refusal import refused
 
 PATIENCE = 600.0
 
@@ -84,15 +84,6 @@ def talk(proxy: str, picture: str, sound: str, served: str) -> None:
     assert "messages[0].content[0]" in str(error), error
     version = importlib.metadata.version("litellm")
     print(f"litellm {version}: model {served}, {whole.usage.prompt_tokens} prompt tokens through the proxy, all passed")
-
-
-def refused(call: Callable[[], object]) -> openai.APIStatusError:
-    """The error that a call is answered with."""
-    try:
-        call()
-    except openai.APIStatusError as error:
-        return error
-    raise AssertionError("what should be refused was accepted")
 
 
 if __name__ == "__main__":

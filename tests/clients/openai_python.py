@@ -5,9 +5,9 @@ Usage: python openai_python.py <base URL> <picture as data URL> <sound as base64
 
 import base64
 import sys
-from collections.abc import Callable
 
 import openai
+from refusal import refused
 
 
 def main(url: str, picture: str, sound: str, key: str = "none") -> None:
@@ -42,15 +42,6 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
     error = refused(lambda: client.chat.completions.create(**{**asked, "model": "other"}))
     assert (error.status_code, error.code) == (404, "model_not_found")
     print(f"openai-python {openai.__version__}: model {model}, {whole.usage.prompt_tokens} prompt tokens, all passed")
-
-
-def refused(call: Callable[[], object]) -> openai.APIStatusError:
-    """The error that a call is answered with."""
-    try:
-        call()
-    except openai.APIStatusError as error:
-        return error
-    raise AssertionError("what should be refused was accepted")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tests.support.deploy import ROOT, program
+from tests.support.deploy import program
+from tests.support.scripts import ROOT
 
 FOLDER = ROOT / "docker"
 FILE = FOLDER / "compose.yaml"

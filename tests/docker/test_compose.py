@@ -11,7 +11,8 @@ from jsonschema import Draft7Validator
 
 from server.settings import ServerSettings
 from tests.docker.composed import FOLDER, config, source
-from tests.support.deploy import ROOT, fetched
+from tests.support.deploy import fetched
+from tests.support.scripts import ROOT
 
 PROFILES = {
     "server": (),

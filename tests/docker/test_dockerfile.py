@@ -1,6 +1,5 @@
 """docker/Dockerfile and what it copies, as far as reading can tell; docker/verify.py builds and runs it."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.deploy import ROOT, fetched
+from tests.support.deploy import fetched
+from tests.support.scripts import ROOT, script
 
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 TEXT = DOCKERFILE.read_text()
@@ -101,12 +101,7 @@ def test_the_cpu_image_has_no_tools_of_development() -> None:
 
 
 def verify() -> Any:
-    spec = importlib.util.spec_from_file_location("docker_verify", ROOT / "docker" / "verify.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docker/verify.py")
 
 
 def test_pip_s_places_become_a_secret_and_mounts(tmp_path: Path) -> None:

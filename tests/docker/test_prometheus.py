@@ -7,8 +7,6 @@ import asyncio
 import base64
 import re
 import shutil
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -29,8 +26,8 @@ from server.middleware.errors import OpenAIErrors
 from server.middleware.headers import RequestHeaders
 from server.middleware.outcome import Outcomes
 from server.middleware.routes import AllowedRoutes
+from tests.support.listening import listening
 from tests.support.monitoring import RULES, prometheus, queries
-from tests.support.serving import free_port
 from tests.support.tiny import picture_bytes
 
 CHAT = "/v1/chat/completions"
@@ -63,17 +60,9 @@ def application() -> Any:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    chosen = free_port()
     route.begin()
-    server = uvicorn.Server(uvicorn.Config(application(), "127.0.0.1", chosen, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield chosen
-    server.should_exit = True
-    thread.join(10)
+    with listening(application()) as chosen:
+        yield chosen
 
 
 def test_a_full_server_makes_the_alert_fire_and_the_dashboard_shows_it(port: int, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from server.settings import ServerSettings
-from tests.support.deploy import ROOT, program
+from tests.support.deploy import program
 from tests.support.reference import image, text, user
+from tests.support.scripts import ROOT
 from tests.support.serving import ServerProcess, free_port
 from tests.support.tiny import picture_bytes
 

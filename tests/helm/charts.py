@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.support.deploy import ROOT, fetched
+from tests.support.deploy import fetched
+from tests.support.scripts import ROOT
 
 CHART = ROOT / "helm"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))

@@ -1,9 +1,7 @@
 """What may be said to the chart: every value is described, every other name and every impossible pair refused."""
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,10 @@ import yaml
 from server.settings import ServerSettings, load
 from server.settings.messages import is_secret
 from tests.helm.charts import CHART, CI, one, refusal, render, template
-from tests.support.deploy import HELM, ROOT
+from tests.support.deploy import HELM
+from tests.support.scripts import script
 
-
-def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("chart_tool", ROOT / "tools" / "chart.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = generator()
+TOOL = script("tools/chart.py")
 VALUES = TOOL.read_values(CHART / "values.yaml")
 WRITE = "run python tools/chart.py"
 

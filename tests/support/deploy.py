@@ -1,6 +1,5 @@
 """Finds the programs and schemas that the tests of helm/ and docker/ need, and skips with a reason without them."""
 
-import importlib.util
 import json
 import shutil
 from functools import lru_cache
@@ -11,20 +10,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.scripts import script
+
 FETCH = "run .venv/bin/python tools/deploy_tools.py"
 
 
-def _tools() -> Any:
-    spec = importlib.util.spec_from_file_location("deploy_tools", ROOT / "tools" / "deploy_tools.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOLS = _tools()
+TOOLS = script("tools/deploy_tools.py")
 KUBERNETES: tuple[str, ...] = TOOLS.KUBERNETES
 HELM: tuple[str, ...] = tuple(TOOLS.HELM)
 

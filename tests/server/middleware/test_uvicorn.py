@@ -3,12 +3,10 @@
 import json
 import logging
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from starlette.requests import Request
 
 from server.asgi import Message, Receive, Scope, Send
@@ -16,7 +14,7 @@ from server.middleware.body import BodyLimits
 from server.middleware.errors import OpenAIErrors
 from server.middleware.headers import RequestHeaders
 from tests.support.asgi import application
-from tests.support.serving import free_port
+from tests.support.listening import listening
 
 LIMIT, TIMEOUT = 200_000, 0.5
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n"
@@ -35,16 +33,8 @@ async def counts(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     app = RequestHeaders(BodyLimits(OpenAIErrors(counts), LIMIT, TIMEOUT))
-    chosen = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", chosen, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield chosen
-    server.should_exit = True
-    thread.join(10)
+    with listening(app) as chosen:
+        yield chosen
 
 
 def connect(port: int) -> socket.socket:
