@@ -160,13 +160,17 @@ async def test_context_reaches_threads_and_tasks(request_at_hand: Exchange) -> N
 @pytest.fixture
 def configured() -> Iterator[Callable[[ServerSettings], None]]:
     """Applies a configuration; afterwards logging is as before."""
-    names = ["", "server", "model", "vllm", "uvicorn", "uvicorn.access"]
-    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names}
+    # All that exist: a server started by another test may have quietened uvicorn's.
+    loggers = [logging.getLogger(name) for name in ["", *logging.root.manager.loggerDict]]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers[1:]:
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
     yield lambda settings: logging.config.dictConfig(json.loads(json.dumps(logging_config(settings))))
     logging.captureWarnings(False)
-    for name, (handlers, level) in before.items():
-        logging.getLogger(name).handlers[:] = handlers
-        logging.getLogger(name).setLevel(level)
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def test_configuration(configured: Callable[[ServerSettings], None], capsys: pytest.CaptureFixture[str]) -> None:
