@@ -351,6 +351,8 @@ def main() -> None:
     with storage(options.storage) as place, tempfile.TemporaryDirectory(prefix="quartet-run-") as scratch:
         builder = Builder(place)
         found: dict[str, str] = {}
+        if options.stand_in and not (options.stand_in / "bin" / "sh").exists():
+            raise SystemExit(f"{options.stand_in} is no root file system: it has no bin/sh")
         if not options.built:
             name = builder.stand_in(options.stand_in) if options.stand_in else options.base
             check(found, "build", True, f"on {name}, {builder.build(name, pull=not options.stand_in):.0f} s")
