@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 LOCK   ?= requirements/cpu.lock
+# Test processes: one for each core.
+JOBS   ?= auto
 # The files Python code is checked in. A package that does not exist yet is no error.
 CODE   := $(wildcard model server training benchmarks tests tools)
 
@@ -27,7 +29,7 @@ train: venv ## train the demo model again from nothing: corpus, projectors, chec
 	$(BIN)/quartet eval runs/demo/checkpoint --corpus data/corpus --output runs/demo
 
 test: lint ## run every check: ruff, mypy, pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
 
 lint: venv ## run ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -26,11 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that start several servers of their own, too")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
+    # With several test processes: the shared server is started in one of them, what a file shares is made once.
+    served = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("server" if item.path in served else str(item.path)))
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
 
 
 @pytest.fixture(scope="session")
