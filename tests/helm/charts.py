@@ -16,6 +16,12 @@ CHART = ROOT / "helm"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
 RELEASE, NAMESPACE = "blue", "models"
 Document = dict[str, Any]
+# Of the pods of the server.
+SELECTOR = {
+    "app.kubernetes.io/name": "quartet",
+    "app.kubernetes.io/instance": RELEASE,
+    "app.kubernetes.io/component": "server",
+}
 
 
 def helm(program: str, *arguments: str, values: Any = None) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 import json
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from tests.support.tiny import ENCODERS, build_llm, write_encoder
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (20, 40, 210)}
 PITCHES = {"low": 220.0, "high": 2200.0}
+Change = Callable[[dict[str, Any]], None]
+"""Of the values of a recipe."""
 
 
 def write_json_lines(path: Path, samples: list[Any]) -> Path:
@@ -135,3 +137,12 @@ def recipe_values(parts: Path) -> dict[str, Any]:
 def write_recipe(path: Path, values: Mapping[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(dict(values)))
     return path
+
+
+def stage(**fields: Any) -> Change:
+    """Other fields in the first stage."""
+
+    def change(values: dict[str, Any]) -> None:
+        values["stages"][0].update(fields)
+
+    return change

@@ -1,6 +1,5 @@
 """From a recipe and a corpus to a checkpoint: what comes out, and that a run can be stopped and continued."""
 
-import importlib.util
 import json
 import shutil
 from collections import Counter
@@ -16,12 +15,11 @@ from safetensors.torch import load_file, save_file
 from model.assembly import assemble
 from model.checkpoint import Checkpoint
 from model.encoders import EncoderConfig
-from model.errors import CheckpointError, ConfigurationError, DataError, SourceError
+from model.errors import ConfigurationError
 from model.llm import load_llm
 from model.prompt import Prompt
-from model.sources import sha256_of
 from tests.support.tiny import ENCODERS
-from tests.training.parts import image, recipe_values, sample, text, write_json_lines, write_parts, write_recipe
+from tests.training.parts import image, recipe_values, sample, stage, text, write_json_lines, write_parts, write_recipe
 from training import parts as parts_module
 from training import run as run_module
 from training.data import read_samples
@@ -29,34 +27,19 @@ from training.dataset import Collator, encode_row
 from training.parts import open_cache
 from training.recipe import Recipe, read_recipe
 from training.run import run
-from training.trainer import QuartetTrainer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-Change = Callable[[dict[str, Any]], None]
-
-
-@pytest.fixture(scope="module")
-def make(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
-    """The tiny recipe, changed."""
-    number = iter(range(1000))
-
-    def build(change: Change = lambda values: None) -> Recipe:
-        values = recipe_values(parts)
-        change(values)
-        return read_recipe(write_recipe(parts / f"{next(number)}.yaml", values))
-
-    return build
 
 
 @pytest.fixture(scope="module")
 def trained(
-    make: Callable[..., Recipe], corpus: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+    recipe_of: Callable[..., Recipe], corpus: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Output folder of an uninterrupted run."""
     output = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUARTET_CACHE", str(shared_cache))
-        run(make(), corpus, output, command="quartet train tiny")
+        run(recipe_of(), corpus, output, command="quartet train tiny")
     return output
 
 
@@ -132,7 +115,7 @@ def test_it_is_reported_what_was_done(trained: Path) -> None:
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_weights(
-    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_of: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "run"
     original, calls = run_module.Collator.__call__, 0
@@ -147,33 +130,33 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(run_module.Collator, "__call__", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(make(stage(save_steps=10)), corpus, output)
+            run(recipe_of(stage(save_steps=10)), corpus, output)
     assert not (output / "checkpoint").exists()
     # A step that was being written when the machine went down.
     (output / "stage-align" / "checkpoint-16").mkdir()
-    run(make(stage(save_steps=10)), corpus, output, resume=True)
+    run(recipe_of(stage(save_steps=10)), corpus, output, resume=True)
     assert entries(output) == entries(trained), "not one bit of the loss differs"
     assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(output).items())
     # Once it is finished, there is nothing left to do but to write the same checkpoint.
     shutil.rmtree(output / "checkpoint")
-    run(make(stage(save_steps=10)), corpus, output, resume=True)
+    run(recipe_of(stage(save_steps=10)), corpus, output, resume=True)
     assert entries(output) == entries(trained)
     assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(output).items())
 
 
 def test_the_result_does_not_depend_on_what_was_cached(
-    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_of: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUARTET_CACHE", str(tmp_path / "empty"))
-    run(make(), corpus, tmp_path / "run")
+    run(recipe_of(), corpus, tmp_path / "run")
     assert all(torch.equal(tensor, weights(trained)[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
 def test_an_earlier_run_is_not_overwritten_nor_continued_with_another_recipe(
-    make: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path
+    recipe_of: Callable[..., Recipe], corpus: Path, trained: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"checkpoint-\d+ is of an earlier run: continue it with --resume"):
-        run(make(), corpus, trained)
+        run(recipe_of(), corpus, trained)
 
     def other(values: dict[str, Any]) -> None:
         values["seed"] = 1
@@ -181,17 +164,17 @@ def test_an_earlier_run_is_not_overwritten_nor_continued_with_another_recipe(
     with pytest.raises(
         ConfigurationError, match=r"run\.json: the run was started with another recipe \(recipe\.seed: 0, now 1\)"
     ):
-        run(make(other), corpus, trained, resume=True)
+        run(recipe_of(other), corpus, trained, resume=True)
     changed = tmp_path / "corpus"
     shutil.copytree(corpus, changed)
     path = changed / "tones" / "train.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ConfigurationError, match=r"run\.json: the run was started with another samples"):
-        run(make(), changed, trained, resume=True)
+        run(recipe_of(), changed, trained, resume=True)
 
 
 def test_an_encoder_sees_each_medium_once_however_often_it_is_trained_on(
-    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUARTET_CACHE", str(tmp_path / "empty"))
     seen: Counter[str] = Counter()
@@ -204,11 +187,11 @@ def test_an_encoder_sees_each_medium_once_however_often_it_is_trained_on(
 
     monkeypatch.setattr(parts_module, "build_encoder", counting)
     for name in ("first", "second"):
-        run(make(stage(epochs=2)), corpus, tmp_path / name)
+        run(recipe_of(stage(epochs=2)), corpus, tmp_path / name)
         assert seen == {"image": 24, "audio": 16}
 
 
-def test_stages_follow_each_other(make: Callable[..., Recipe], corpus: Path, tmp_path: Path) -> None:
+def test_stages_follow_each_other(recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path) -> None:
     def two(values: dict[str, Any]) -> None:
         first = values["stages"][0]
         first["data"] = [{"source": "scenes", "passes": 2}]
@@ -217,7 +200,7 @@ def test_stages_follow_each_other(make: Callable[..., Recipe], corpus: Path, tmp
         values["stages"].append(second)
 
     output = tmp_path / "run"
-    run(make(two), corpus, output)
+    run(recipe_of(two), corpus, output)
     assert list(dict.fromkeys(entry["stage"] for entry in log(output))) == ["align", "tune"]
     first = load_file(next((output / "stage-align").glob("checkpoint-*")) / "trained.safetensors")
     final = {f"projectors.{name}": tensor for name, tensor in weights(output).items()}
@@ -225,23 +208,8 @@ def test_stages_follow_each_other(make: Callable[..., Recipe], corpus: Path, tmp
     assert not torch.equal(first["projectors.audio.second.weight"].half(), final["projectors.audio.second.weight"])
 
 
-@pytest.mark.parametrize(
-    ("fields", "error"),
-    [({"max_length": 24}, DataError), ({"learning_rates": {"projectors.video.*": 0.1}}, ConfigurationError)],
-)
-def test_what_cannot_work_in_the_last_stage_shows_before_the_first(
-    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, fields: dict[str, Any], error: type[Exception]
-) -> None:
-    def two(values: dict[str, Any]) -> None:
-        values["stages"].append({**deepcopy(values["stages"][0]), "name": "tune", **fields})
-
-    with pytest.raises(error):
-        run(make(two), corpus, tmp_path / "run")
-    assert not (tmp_path / "run" / "stage-align").exists()
-
-
 @pytest.mark.parametrize("kind", ["random", "ridge"])
-def test_other_starts_and_projectors(make: Callable[..., Recipe], corpus: Path, tmp_path: Path, kind: str) -> None:
+def test_other_starts_and_projectors(recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, kind: str) -> None:
     def plain(values: dict[str, Any]) -> None:
         for modality in values["modalities"].values():
             modality |= {"projector": {"type": "mlp", "tokens": 2}, "initialisation": {"type": kind}}
@@ -250,7 +218,7 @@ def test_other_starts_and_projectors(make: Callable[..., Recipe], corpus: Path, 
             "data": [{"source": "scenes"}, {"source": "tones"}],
         }
 
-    run(make(plain), corpus, tmp_path / "run")
+    run(recipe_of(plain), corpus, tmp_path / "run")
     assert Checkpoint.open(tmp_path / "run" / "checkpoint").load()
 
 
@@ -280,93 +248,7 @@ def test_synthetic_features_teach_the_names_of_the_encoders_own_classes(
         run(read_recipe(parts / "r.yaml"), corpus, tmp_path / "other")
 
 
-def rates(pattern: str) -> Change:
-    return stage(learning_rates={pattern: 0.01})
-
-
-def concepts(**fields: Any) -> Change:
-    def change(values: dict[str, Any]) -> None:
-        values["modalities"]["image"]["initialisation"]["concepts"] = [fields]
-
-    return change
-
-
-def part(name: str, **fields: Any) -> Change:
-    def change(values: dict[str, Any]) -> None:
-        (values["llm"] if name == "llm" else values["modalities"][name]).update(fields)
-
-    return change
-
-
-def stage(**fields: Any) -> Change:
-    def change(values: dict[str, Any]) -> None:
-        values["stages"][0].update(fields)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (rates("projectors.*.third"), ConfigurationError, r"no parameter is called like 'projectors\.\*\.third"),
-        (rates("adapter"), ConfigurationError, r"called like 'adapter' \(the recipe has no adapter\)"),
-        (
-            concepts(tasks=["scenes/size"]),
-            DataError,
-            r"image\.initialisation\.concepts\[0\]\.tasks: no sample of scenes/s",
-        ),
-        (
-            concepts(names="names.txt"),
-            ConfigurationError,
-            r"concepts\[0\]\.names: this encoder has no classes of its own",
-        ),
-        (part("llm", sha256="0" * 64), SourceError, "has sha256 .*, expected 0000"),
-        (part("image", source="file:none.safetensors"), SourceError, r"none\.safetensors"),
-        (stage(max_length=24), DataError, r"sample scenes/\d+: \d+ tokens, at most 24 fit"),
-        (stage(data=[{"source": "videos"}]), DataError, r"videos/train\.jsonl does not exist; build the corpus"),
-        (stage(data=[{"source": "tones"}, {"source": "scenes", "passes": 0.01}]), DataError, "takes none of scenes's"),
-    ],
-    ids=lambda value: value[:30] if isinstance(value, str) else "",
-)
-def test_what_cannot_work_is_named(
-    make: Callable[..., Recipe],
-    corpus: Path,
-    parts: Path,
-    tmp_path: Path,
-    change: Change,
-    error: type[Exception],
-    message: str,
-) -> None:
-    (parts / "names.txt").write_text("cat\ndog\n")
-    with pytest.raises(error, match=message):
-        run(make(change), corpus, tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoint").exists()
-
-
-def test_weights_of_another_size_are_refused(
-    make: Callable[..., Recipe], corpus: Path, parts: Path, tmp_path: Path
-) -> None:
-    other = parts / "audio.safetensors"
-
-    def swap(values: dict[str, Any]) -> None:
-        values["modalities"]["image"] |= {"source": f"file:{other}", "sha256": sha256_of(other)}
-
-    with pytest.raises(CheckpointError, match=r"weights of the clip encoder: tensor .* is missing"):
-        run(make(swap), corpus, tmp_path / "run")
-
-
-def test_ridge_needs_samples_with_one_medium(make: Callable[..., Recipe], corpus: Path, tmp_path: Path) -> None:
-    def ridge(values: dict[str, Any]) -> None:
-        values["modalities"]["image"] |= {"projector": {"type": "mlp"}, "initialisation": {"type": "ridge"}}
-        values["stages"][0]["data"] = [{"source": "tones"}]
-
-    with pytest.raises(
-        DataError, match=r"modalities\.image\.initialisation\.type: ridge needs training samples with one"
-    ):
-        run(make(ridge), corpus, tmp_path / "run")
-
-
-def test_precomputed_features_are_trained_on(make: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_precomputed_features_are_trained_on(recipe_of: Callable[..., Recipe], tmp_path: Path) -> None:
     folder = tmp_path / "corpus" / "rows"
     folder.mkdir(parents=True)
     save_file({"features": torch.randn(8, 1, 32)}, folder / "f.safetensors")
@@ -385,45 +267,5 @@ def test_precomputed_features_are_trained_on(make: Callable[..., Recipe], tmp_pa
         }
         values["stages"][0] |= {"data": [{"source": "rows", "passes": 4}], "learning_rates": {"projectors.*": 0.003}}
 
-    checkpoint = run(make(rows), tmp_path / "corpus", tmp_path / "run")
+    checkpoint = run(recipe_of(rows), tmp_path / "corpus", tmp_path / "run")
     assert checkpoint.provenance.training["media"] == {"image": 0}
-
-
-@pytest.mark.parametrize("when", ["soon", "at the end"])
-def test_a_run_that_diverges_ends(
-    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    original, steps = QuartetTrainer.compute_loss, 0
-
-    def diverge(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        loss = original(self, *args, **kwargs)
-        if when == "soon":
-            return loss * (float("nan") if steps > 2 else 1.0)
-        if steps == len(self.batches):
-            # The loss of the last step is one, what it does to the weights is not.
-            loss.register_hook(lambda gradient: gradient * float("nan"))
-        return loss
-
-    monkeypatch.setattr(QuartetTrainer, "compute_loss", diverge)
-    what = "the loss is nan at step 10" if when == "soon" else r"projectors\..* is not finite"
-    with pytest.raises(ConfigurationError, match=rf"stage align: {what}; lower its learning_rates"):
-        run(make(), corpus, tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoint").exists()
-
-
-def test_what_is_needed_at_the_end_is_checked_at_the_beginning(
-    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else object())
-    with pytest.raises(ConfigurationError, match=r'training needs matplotlib, .*: pip install "quartet\[train\]"'):
-        run(make(), corpus, tmp_path / "run")
-
-
-def test_compiling_needs_a_compiler(
-    make: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ConfigurationError, match=r"compile: true needs a C\+\+ compiler \(no-such-compiler\)"):
-        run(make(lambda values: values.update(compile=True)), corpus, tmp_path / "run")
