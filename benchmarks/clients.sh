@@ -55,5 +55,5 @@ if [ -n "$tokenizer" ]; then
         --tokenizer "$tokenizer" --dataset-name random-mm --num-prompts 8 --max-concurrency 2 \
         --random-input-len 16 --random-output-len 8 --random-mm-base-items-per-request 2 \
         --random-mm-limit-mm-per-prompt '{"image": 2, "video": 0}' \
-        --random-mm-bucket-config '{(64, 64, 1): 1.0}' 2>/dev/null | grep -v '^$'
+        --random-mm-bucket-config '{(64, 64, 1): 1.0}' 2>/dev/null | sed -n '/Serving Benchmark Result/,$p'
 fi

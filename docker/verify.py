@@ -98,7 +98,13 @@ class Builder:
         return done.stdout.strip()
 
     def stand_in(self, rootfs: Path) -> str:
-        """An image of a folder, in the place of the base image."""
+        """An image of a folder, in the place of the base image.
+
+        Made once in a storage that is kept, so that what was built on it is found again.
+        """
+        known = [*self.command, "inspect", "--type", "image", BASE]
+        if subprocess.run(known, env=self.environment, capture_output=True).returncode == 0:
+            return BASE
         container = self("from", "scratch", quiet=True)
         self("add", "--quiet", container, f"{rootfs}/", "/", quiet=True)
         self("commit", "--quiet", "--rm", container, BASE, quiet=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from model.errors import CheckpointError, ConfigurationError
 from model.fields import check_choice, check_range
+from model.tensor_file import write_tensors
 
 # Folder of a checkpoint that holds it.
 ADAPTER = "adapter"
@@ -84,7 +84,7 @@ def save_adapter(llm: PreTrainedModel, config: AdapterConfig, directory: Path, d
         for name, parameter in llm.named_parameters()
         if PARAMETER in name
     }
-    save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(state, directory / WEIGHTS)
     values = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.adapter import ADAPTER, MEDIA, adapter_rank
@@ -21,6 +20,7 @@ from model.checkpoint import CONFIG, PROJECTORS, PROVENANCE, Checkpoint, compare
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.sources import cache_directory
+from model.tensor_file import write_tensors
 
 LLM_PREFIX, ENCODERS_PREFIX, PROJECTORS_PREFIX = "language_model.", "encoders.", "projectors."
 # Raise this when the assembled layout changes, so that cached assemblies are made again.
@@ -81,11 +81,15 @@ def tensor_shapes(directory: Path, prefixes: tuple[str, ...]) -> dict[str, Tenso
     shapes: dict[str, Tensor] = {}
     for path in sorted(directory.glob("*.safetensors")):
         try:
+            # For its own reason: safetensors says of a file that it may not read that there is none.
+            path.open("rb").close()
             with safe_open(path, framework="pt") as file:
                 names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118  not a mapping
                 shapes |= {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
         except SafetensorError as error:
             raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     return shapes
 
 
@@ -110,7 +114,7 @@ def _write(checkpoint: Checkpoint, target: Path, *, link: bool) -> None:
         index: dict[str, str] = {}
         for name, state in files.items():
             if state is not None:
-                save_file(state, temporary / name, metadata={"format": "pt"})
+                write_tensors(state, temporary / name)
                 index |= dict.fromkeys(state, name)
         if link:
             for shard in shards:

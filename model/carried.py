@@ -12,13 +12,13 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from model.adapter import PARAMETER
 from model.llm import load_llm_config
 from model.sources import sha256_of
+from model.tensor_file import write_tensors
 
 LLM, ENCODERS = "llm", "encoders"
 # PEFT keeps the weights of a layer with an adapter under this name.
@@ -55,7 +55,7 @@ def save_llm(llm: PreTrainedModel, base: Path, checkpoint: Path, dtype: torch.dt
         if id(tensor) in vocabulary or (name.endswith("lm_head.bias") and len(tensor) == padded):
             cut = cut[:rows]
         state[name.replace(BASE_LAYER, ".")] = cut.to("cpu", dtype if cut.is_floating_point() else None).contiguous()
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    write_tensors(state, folder / "model.safetensors")
     return f"file:{LLM}", sha256_of(folder)
 
 
@@ -70,5 +70,5 @@ def save_encoder(module: nn.Module, modality: str, checkpoint: Path) -> tuple[st
     state = {
         name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in module.state_dict().items()
     }
-    save_file(state, path, metadata={"format": "pt"})
+    write_tensors(state, path)
     return f"file:{ENCODERS}/{path.name}", sha256_of(path)

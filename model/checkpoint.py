@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,6 +32,7 @@ from model.llm import llm_directory, load_llm, load_llm_config, load_tokenizer, 
 from model.prompt import add_placeholders
 from model.reference import QuartetForConditionalGeneration
 from model.sources import Source, fetch
+from model.tensor_file import write_tensors
 
 CONFIG, PROVENANCE, PROJECTORS = "config.json", "provenance.json", "projectors.safetensors"
 
@@ -133,7 +133,7 @@ class Checkpoint:
         state = {
             name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in projectors.state_dict().items()
         }
-        save_file(state, directory / PROJECTORS, metadata={"format": "pt"})
+        write_tensors(state, directory / PROJECTORS)
         config.save_pretrained(directory)
         (directory / PROVENANCE).write_text(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
         return cls.open(directory)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from model.errors import ConfigurationError, DataError
+from model.tensor_file import write_tensors
 from training.corpus.phrases import question
 from training.data import FEATURES, FEATURES_SUFFIX, MediaRef, Sample
 from training.dream import dream
@@ -189,7 +189,7 @@ def _dream(
     features = dream((weight, bias), base, classes, seed=seed)
     # In one go: another process of the same run writes the same, and may read it already.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({FEATURES: features.half()[:, None].contiguous()}, partial)
+    write_tensors({FEATURES: features.half()[:, None].contiguous()}, partial)
     partial.replace(path)
     samples = []
     for row, index in enumerate(classes.tolist()):

@@ -9,10 +9,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from model.errors import ConfigurationError
+from model.tensor_file import write_tensors
 
 TRAINED = "trained.safetensors"
 # Written last into the folder of a saved step: without it, the step was interrupted while it was written.
@@ -77,7 +78,7 @@ def save_trained(model: nn.Module, folder: Path, state: dict[str, object] | None
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     whole = {name: state[name] for name in named} if state is not None else named
     # A tied layer is one parameter under its first name.
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}, folder / TRAINED)  # type: ignore[attr-defined]
+    write_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}, folder / TRAINED)  # type: ignore[attr-defined]
 
 
 def load_trained(model: nn.Module, folder: Path, stage: str) -> None:

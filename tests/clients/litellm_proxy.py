@@ -6,6 +6,7 @@ Usage: python litellm_proxy.py <base URL> <picture as data URL> <sound as base64
 import importlib.metadata
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ import openai
 from refusal import refused
 
 PATIENCE = 600.0
+# It refuses to start without a key of its own, or with a short one.
+MASTER_KEY = "sk-" + secrets.token_hex(24)
 
 
 def main(url: str, picture: str, sound: str, key: str = "none") -> None:
@@ -27,7 +30,8 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
         config = Path(folder, "config.yaml")
         parameters = {"model": f"openai/{served}", "api_base": url, "api_key": key}
         # JSON is YAML.
-        config.write_text(json.dumps({"model_list": [{"model_name": "ours", "litellm_params": parameters}]}))
+        models = [{"model_name": "ours", "litellm_params": parameters}]
+        config.write_text(json.dumps({"model_list": models, "general_settings": {"master_key": MASTER_KEY}}))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -43,27 +47,33 @@ def main(url: str, picture: str, sound: str, key: str = "none") -> None:
                 start_new_session=True,
             )
         try:
-            talk(f"http://127.0.0.1:{port}", picture, sound, served)
+            client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}", api_key=MASTER_KEY, max_retries=0, timeout=120)
+            wait(client, proxy)
+            talk(client, picture, sound, served)
         except BaseException:
             print(log.read_text(errors="replace")[-3000:], file=sys.stderr)
             raise
         finally:
-            os.killpg(proxy.pid, signal.SIGTERM)
-            proxy.wait(30)
+            if proxy.poll() is None:
+                os.killpg(proxy.pid, signal.SIGTERM)
+                proxy.wait(30)
 
 
-def talk(proxy: str, picture: str, sound: str, served: str) -> None:
-    """Through the proxy."""
-    client = openai.OpenAI(base_url=proxy, api_key="any", max_retries=0, timeout=120)
+def wait(client: openai.OpenAI, proxy: "subprocess.Popen[bytes]") -> None:
+    """Until the proxy answers; raises when it has ended or takes too long."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             assert [model.id for model in client.models.list().data] == ["ours"]
-            break
+            return
         except (openai.APIConnectionError, openai.InternalServerError):
-            if time.monotonic() > deadline:
+            if proxy.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+def talk(client: openai.OpenAI, picture: str, sound: str, served: str) -> None:
+    """Through the proxy."""
     content = [
         {"type": "text", "text": "Look: "},
         {"type": "image_url", "image_url": {"url": picture}},

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import model.reference  # noqa: F401  registers the model class with transformers
 from model import assembly
-from model.assembly import assemble, is_packed, pack
+from model.assembly import assemble, check_packed, is_packed, pack
 from model.checkpoint import Checkpoint
 from model.errors import CheckpointError, SourceError
 from model.prompt import Prompt
@@ -215,6 +215,21 @@ def test_packed_adapter_is_merged(copied, tmp_path):
         loaded = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         ids = torch.tensor([[5, 6, 7]])
         torch.testing.assert_close(loaded(ids).logits, expected(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_whoever_may_look_into_a_packed_directory_may_read_it(shared_directory, tmp_path):
+    output = pack(shared_directory, tmp_path / "packed")
+    (tmp_path / "plain").write_text("")
+    wanted = (tmp_path / "plain").stat().st_mode
+    assert {path.name for path in output.iterdir() if path.stat().st_mode != wanted and path.is_file()} == set()
+
+
+def test_files_that_cannot_be_read_are_named(shared_directory, tmp_path):
+    output = pack(shared_directory, tmp_path / "packed")
+    (output / "encoders.safetensors").unlink()
+    (output / "encoders.safetensors").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"encoders\.safetensors: cannot be read \(No such file or directory\)"):
+        check_packed(output)
 
 
 def test_pack_refuses_to_overwrite(shared_directory, tmp_path):
