@@ -123,7 +123,7 @@ def labelled(
     """
     labels: dict[MediaRef, str] = {}
     # Photographs of the encoder's own classes are none of what a corpus labels, and the corpus has few photographs.
-    silent = {reference for sample in dreams for reference in sample.media if reference.modality == modality}
+    silent = [reference for sample in dreams for reference in sample.media if reference.modality == modality]
     tasks = concepts.tasks
     sources = {task.split("/")[0] for task in tasks}
     for sample in parts.single(modality):
@@ -133,20 +133,21 @@ def labelled(
             labels[sample.media[0]] = str(sample.meta["label"])
         elif sample.task.split("/")[0] not in sources:
             # Media of another source show none of these; those of the same source may, unasked.
-            silent.add(sample.media[0])
+            silent.append(sample.media[0])
     if not labels:
         raise DataError(f"{where}.tasks: no sample of {', '.join(tasks)} has one {modality} and a label")
     pools = [silent]
     if final is not None and final.silent_about:
         known = {**parts.samples, CONCEPTS: list(dreams)}
         pools = [
-            {sample.media[0] for sample in known[source] if [m.modality for m in sample.media] == [modality]}
+            [sample.media[0] for sample in known[source] if [m.modality for m in sample.media] == [modality]]
             for source in final.silent_about
         ]
     share, generator = OTHERS if final is None else final.others, random.Random(parts.recipe.seed)
     apart: list[MediaRef] = []
     for pool in pools if concepts.silent else []:
-        rest = sorted(pool - set(labels), key=_place)
+        # In the corpus's own order: where its files lie must not decide which are drawn.
+        rest = [reference for reference in dict.fromkeys(pool) if reference not in labels]
         apart += generator.sample(rest, min(len(rest), int(len(labels) * share)))
     labels |= dict.fromkeys(apart, NOTHING)
     return parts.caches[modality].stack(list(labels))[:, 0], list(labels.values())
@@ -181,7 +182,7 @@ def _dream(
 ) -> list[Sample]:
     names, weight, bias = head
     seed, generator = parts.recipe.seed, random.Random(parts.recipe.seed)
-    media = sorted(parts.media(modality), key=_place)
+    media = parts.media(modality)
     if not media:
         raise DataError(f"modalities.{modality}.initialisation: per_class needs any {modality} media to begin from")
     classes = torch.arange(len(names)).repeat(per_class)
@@ -206,7 +207,3 @@ def _dream(
             )
         )
     return samples
-
-
-def _place(reference: MediaRef) -> tuple[str, int]:
-    return str(reference.path), reference.row or 0

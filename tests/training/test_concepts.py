@@ -1,6 +1,7 @@
 """Groups of concepts from labelled media: what they name, and what they stay silent about."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,20 @@ def test_what_it_is_silent_about_may_be_chosen(samples: dict[str, list[Sample]])
     scores = (features @ group.weight.T + group.bias).softmax(dim=1)[:, group.names.index(None)]
     assert scores[0] > 0.6, "its pictures were shown"
     assert scores[1] < scores[0], "a dog's were not"
+
+
+@pytest.mark.parametrize("folder", ["0", "z"])
+def test_where_the_files_lie_changes_nothing(samples: dict[str, list[Sample]], folder: str) -> None:
+    """Dreams are written to the folder of the run, before or behind the corpus in the alphabet."""
+
+    def dreams(place: str) -> list[Sample]:
+        made = [shown("concepts/image", "round", number) for number in range(20)]
+        return [replace(one, media=[replace(m, path=Path(place) / m.path) for m in one.media]) for one in made]
+
+    def fit(dreamed: list[Sample]) -> torch.Tensor:
+        return concept_groups(parts(samples, Concepts(tasks=["scenes/colour"])), "image", dreamed)[0].weight
+
+    assert torch.equal(fit(dreams(folder)), fit(dreams("m")))
 
 
 def test_one_group_may_gather_several_tasks(samples: dict[str, list[Sample]]) -> None:
