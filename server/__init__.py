@@ -17,9 +17,6 @@ A request's way through, from the outside in:
 
 Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
 `commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
-
-Beside it: `settings` (what an operator can choose), `metrics`, `logs` and `traces` (what the server says about itself),
-`commands` and `launcher` (from the command line to a running server), `adapter` (LoRA only where there are media),
-`adapters` (LoRA as models), `files` (what clients upload), `page` (the playground, from `static/`), `chat` (the
-terminal client), `bench` (how fast a server is), `demo` (what `make demo` runs).
+`adapters` (LoRA as models), `files` (what clients upload), `openapi` (the API as a document), `page` (the playground,
+from `static/`), `chat` (the terminal client), `bench` (how fast a server is), `demo` (what `make demo` runs).
 """

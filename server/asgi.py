@@ -29,3 +29,10 @@ async def answer(send: Send, error: ApiError, headers: Headers = ()) -> None:
 def header(headers: Headers, name: bytes) -> bytes:
     """The value of a header, empty if it is not there; `name` in lower case."""
     return next((value for key, value in headers if key.lower() == name), b"")
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks what a page may send; the middleware for browsers answers it and nothing else."""
+    given = scope["headers"]
+    asks = header(given, b"access-control-request-method")
+    return scope["method"] == "OPTIONS" and bool(asks) and bool(header(given, b"origin"))

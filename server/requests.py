@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from vllm.exceptions import VLLMValidationError
 
 from server.content import normalise
@@ -80,13 +80,28 @@ def validated(cls: type[RequestClass], body: dict[str, Any]) -> RequestClass:
         raise RefusedError(_first(error)) from None
     except VLLMValidationError as error:
         raise refuse(400, str(error), param=error.parameter, code="invalid_value") from None
+    except (AttributeError, IndexError, KeyError, TypeError):
+        # The engine looks at some fields before their types are checked.
+        raise RefusedError(_mistyped(cls, body)) from None
 
 
-def _first(error: ValidationError) -> ApiError:
+def _mistyped(cls: type[BaseModel], body: dict[str, Any]) -> ApiError:
+    """What is wrong with a body that the engine's own checks stumbled over: the first field of a wrong type."""
+    for name, field in cls.model_fields.items():
+        if name not in body or field.annotation is None:
+            continue
+        try:
+            TypeAdapter[Any](field.annotation).validate_python(body[name])
+        except ValidationError as error:
+            return _first(error, (name,))
+    return ApiError(status=400, message="a field of the request has the wrong type", code="invalid_type")
+
+
+def _first(error: ValidationError, inside: tuple[str, ...] = ()) -> ApiError:
     """The first of the deepest errors: where a field has several forms, the one that was meant got furthest."""
     detail = max(error.errors(include_url=False), key=lambda one: len(_steps(one["loc"])))
     cause = detail.get("ctx", {}).get("error")
-    path = json_path(detail["loc"])
+    path = json_path((*inside, *detail["loc"]))
     reason = str(cause or detail["msg"])
     if path is not None and cause is None:
         reason = f"{path}: {reason[:1].lower()}{reason[1:]}"

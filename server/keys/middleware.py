@@ -6,7 +6,7 @@ playground where it is enabled. The key leaves the request here: nothing behind 
 
 from collections.abc import Mapping
 
-from server.asgi import App, Receive, Scope, Send, answer, header
+from server.asgi import App, Receive, Scope, Send, answer, header, is_preflight
 from server.errors import ApiError, refuse
 from server.exchange import current_exchange
 from server.keys.key import ADMIN, Key
@@ -54,9 +54,7 @@ class ApiKeys:
     def _open(self, scope: Scope) -> bool:
         if scope["path"] in self.open or (scope["path"] == METRICS and self.metrics_access == "open"):
             return True
-        # A browser's question whether it may send one; the middleware for browsers answers it and nothing else.
-        asks = header(scope["headers"], b"access-control-request-method")
-        return scope["method"] == "OPTIONS" and bool(asks) and bool(header(scope["headers"], b"origin"))
+        return is_preflight(scope)
 
     def _find(self, given: bytes) -> Key | None:
         scheme, _, secret = given.partition(b" ")

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from server.life import ready
 from server.metrics import route as metrics
-from server.routes import adapters, files, generation, models, playground, tokens
+from server.routes import adapters, files, generation, models, openapi, playground, tokens
 
 ROUTERS: tuple[APIRouter, ...] = (
     generation.router,
@@ -19,4 +19,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     ready.router,
     metrics.router,
     playground.router,
+    openapi.router,
 )

@@ -72,6 +72,12 @@ async def test_what_is_no_json_object_is_refused(body: bytes) -> None:
         (ChatCompletionRequest, {"response_format": {"type": "poem"}}, "response_format.type", "invalid_value"),
         (ChatCompletionRequest, {"stop": [1]}, None, None),
         (CompletionRequest, {"prompt": "a", "echo": "perhaps"}, "echo", "invalid_type"),
+        # The engine takes these apart before it looks at their types.
+        (ChatCompletionRequest, {"structured_outputs": 0}, "structured_outputs", "invalid_type"),
+        (ChatCompletionRequest, {"structured_outputs": ["json"]}, "structured_outputs", "invalid_type"),
+        (CompletionRequest, {"prompt": "a", "structured_outputs": 0}, "structured_outputs", "invalid_type"),
+        (ChatCompletionRequest, {"stream": True, "stream_options": 1}, "stream_options", "invalid_type"),
+        (ChatCompletionRequest, {"tools": 1, "tool_choice": "auto"}, "tools", "invalid_type"),
     ],
 )
 def test_wrong_fields_are_named(cls: Any, change: dict[str, Any], param: str | None, code: str | None) -> None:

@@ -1,6 +1,18 @@
+import re
+from typing import Any
+
+import httpx
+import pytest
+
 from server.asgi import Message, Receive, Scope, Send
-from server.middleware.routes import AllowedRoutes
+from server.middleware.routes import ROUTES, AllowedRoutes, template
 from tests.support.asgi import application, error_of, post
+
+
+async def ask(app: Any, path: str, method: str, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.request(method, path, headers=headers)
 
 
 async def test_unlisted_routes_never_reach_the_application() -> None:
@@ -35,8 +47,32 @@ async def test_unlisted_routes_never_reach_the_application() -> None:
         "/v1/responses/resp_1/cancel",
     )
     for path in allowed:
-        assert (await post(AllowedRoutes(app), path)).status_code == 200
+        (*_, method) = ROUTES[template(path)]
+        assert (await ask(AllowedRoutes(app), path, method)).status_code == 200
     assert reached == list(allowed)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+async def test_methods(route: str, method: str) -> None:
+    response = await ask(AllowedRoutes(application(200), hidden=frozenset()), re.sub(r"\{\w+\}", "x", route), method)
+    if method in ROUTES[route]:
+        assert response.status_code == 200
+        return
+    assert response.status_code == 405
+    assert response.headers["allow"] == ", ".join(ROUTES[route])
+    if method != "HEAD":  # whose answers have no body
+        error = error_of(response)
+        assert error["code"] == "method_not_allowed"
+        assert error["message"] == f"{route} answers {', '.join(ROUTES[route])} only"
+
+
+async def test_a_browsers_question_passes() -> None:
+    asked = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    assert (await ask(AllowedRoutes(application(200)), "/v1/files", "OPTIONS", **asked)).status_code == 200
+    for name in asked:
+        kept = {key: value for key, value in asked.items() if key != name}
+        assert (await ask(AllowedRoutes(application(200)), "/v1/files", "OPTIONS", **kept)).status_code == 405
 
 
 async def test_lifespan_passes_and_websockets_are_closed() -> None:

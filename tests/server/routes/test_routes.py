@@ -149,8 +149,15 @@ async def test_every_route_of_ours_is_allowed() -> None:
     def plain(route: str) -> str:
         return re.sub(r"\{\w+(:path)?\}", "{}", route)
 
-    allowed = {plain(route) for route in ROUTES}
+    allowed = {(plain(route), method) for route, methods in ROUTES.items() for method in methods}
     for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
-            assert plain(route.path) in allowed
+            assert {(plain(route.path), method) for method in route.methods} <= allowed
+
+
+async def test_the_document_is_made_once(client: httpx.AsyncClient, application: Any) -> None:
+    described = (await client.get("/openapi.json")).json()
+    assert (described["info"]["title"], described["openapi"]) == ("Quartet", "3.1.0")
+    application.state.quartet_openapi = b"{}"
+    assert (await client.get("/openapi.json")).json() == {}
