@@ -87,6 +87,12 @@ STREAM_ERRORS = _counter(
 QUEUE_RUNNING = _gauge("quartet_queue_running", "Requests with a body that run.")
 QUEUE_WAITING = _gauge("quartet_queue_waiting", "Requests with a body that wait for their turn, unread.")
 QUEUE_CAPACITY = _gauge("quartet_queue_capacity", "Most requests with a body that may run at a time.")
+CONNECTIONS = _gauge("quartet_connections", "Open connections, those that say nothing among them.")
+CONNECTIONS_CLOSED = _counter(
+    "quartet_connections_closed_total",
+    "Connections that the server ended: head_timeout, send_timeout, displaced (by a newer one), or refused.",
+    "reason",
+)
 DRAINING = _gauge("quartet_draining", "1 while the server ends and takes nothing new.", mode="livemax")
 
 MEDIA_ITEMS = _counter(

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
+from server.life.connections import ENDINGS
 from server.metrics import definitions as metrics
 from server.metrics.media import OUTCOMES, SOURCES
 from server.metrics.processes import Processes
@@ -48,6 +49,8 @@ def _begin_at_zero() -> None:
     for reason in REASONS:
         metrics.REJECTED.labels(reason)
         metrics.STREAM_ERRORS.labels(reason)
+    for reason in ENDINGS:
+        metrics.CONNECTIONS_CLOSED.labels(reason)
     for route in GENERATES:
         metrics.DISCONNECTS.labels(route)
         metrics.FIRST_BYTE_SECONDS.labels(route)

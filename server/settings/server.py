@@ -32,6 +32,7 @@ from server.settings.sections import Section
 PREFIX = "QUARTET_"
 # From the inside out: the last one sees a request first.
 MIDDLEWARE = (
+    "server.life.connections.Connections",
     "server.life.warm.WarmUp",
     "server.middleware.usage.OpenAIUsage",
     "server.life.drain.Drain",

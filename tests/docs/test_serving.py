@@ -10,7 +10,7 @@ from model.cli import main
 from server.errors import CODES, ApiError
 from server.middleware.body import MIN_RATE
 from server.routes.tokens import OBJECT
-from server.settings import load
+from server.settings import ServerSettings, load
 from tests.docs.markdown import ROOT, blocks, inline_code, prose
 
 DOCUMENT = "docs/serving.md"
@@ -51,3 +51,10 @@ def test_facts_are_those_of_the_code() -> None:
     for code in inline_code(DOCUMENT):
         if re.fullmatch(r"(invalid|missing|media|too_many|context|model)_[a-z_]+", code) and code not in CODES.values():
             assert f'"{code}"' in sources, code
+
+
+def test_bounds_of_connections_are_those_of_the_code() -> None:
+    rows = re.findall(r"\| `(\w+)`(?:, seconds)? \| ([\d.]+) \|$", prose(DOCUMENT), re.M)
+    assert len(rows) == 5
+    defaults = ServerSettings()
+    assert rows == [(name, str(getattr(defaults, name))) for name, _ in rows]

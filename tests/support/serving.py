@@ -20,10 +20,14 @@ START_SECONDS = 900.0
 MAX_MEDIA = 10
 MAX_BODY_BYTES = 8 * 1024 * 1024
 BODY_TIMEOUT = 3
+HEAD_TIMEOUT = 5
+MAX_CONNECTIONS = 300
 SHARED = (
     *("--max-media", str(MAX_MEDIA)),
     *("--max-body-bytes", str(MAX_BODY_BYTES)),
     *("--body-timeout", str(BODY_TIMEOUT)),
+    *("--head-timeout", str(HEAD_TIMEOUT)),
+    *("--max-connections", str(MAX_CONNECTIONS)),
     "--playground",
 )
 
