@@ -1,9 +1,10 @@
 """What Quartet's server costs over bare vLLM, and what it saves: both serve the same model, asked by turns.
 
-    python benchmarks/overhead.py [--model DIR | --tiny] [--requests 40] [--json FILE] [--only NAME]
+    python benchmarks/overhead.py [--model DIR | --tiny] [--size 2048x1536] [--requests 40] [--json FILE] [--only NAME]
 
 Bare vLLM is its own API server with the same flags and the same model in it, without our middleware, routes and media
-connector; an adapter for media is switched on by vLLM's `--default-mm-loras`. Both servers and the client share the
+connector, and with its own cache of media (`bare_vllm.py`); an adapter for media is switched on by vLLM's
+`--default-mm-loras`. Both servers and the client share the
 machine, so beside times there is the CPU time that each server's processes took per request, which depends less on what
 else runs.
 """
@@ -36,12 +37,25 @@ from server.bench.run import measure
 from server.launcher import prepare
 from server.settings import DEMO_MODEL, ServerSettings
 from tests.support.serving import free_port
-from tests.support.tiny import build_checkpoint
+from tests.support.tiny import ENCODERS, build_checkpoint
 
 PATIENCE = 1200.0
 # What the server has to reach: (figure, limit, whether more is better).
 LIMITS = (("e2e_p50", 1.03, False), ("requests_per_second", 0.97, True))
 REPEATED = (("requests_per_second", 1.5, True),)
+# CLIP as it sees pictures, 224 pixels in patches of 32, and so narrow that it costs a CPU as little as the real one costs
+# a GPU: what is left is what the CPU of a server does whose model runs on a GPU.
+LIGHT = {
+    "family": "clip",
+    "config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 224,
+        "patch_size": 32,
+    },
+}
 
 
 @dataclass
@@ -111,17 +125,17 @@ def bare(settings: ServerSettings, port: int, folder: Path) -> Running:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }
-    command = [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *flags]
+    command = [sys.executable, str(Path(__file__).with_name("bare_vllm.py")), *flags]
     return start(command, environment, port, folder / "bare.log")
 
 
 def scenarios(
-    requests: int, words: int, tokens: int
+    requests: int, words: int, tokens: int, size: tuple[int, int]
 ) -> dict[str, tuple[Plan, str, tuple[tuple[str, float, bool], ...]]]:
-    """Name -> what to ask, how ours is sent media, what is to be reached."""
+    """Name -> what to ask, how ours is sent media, what is to be reached. `size` is that of repeated pictures."""
     common: dict[str, Any] = {"text_words": words, "output_tokens": tokens}
     one, many = (Level(concurrency=1),), (Level(concurrency=16),)
-    pictures = common | {"images": 8, "image_size": (1280, 960), "output_tokens": 4, "repeat_share": 0.8}
+    pictures = common | {"images": 8, "image_size": size, "output_tokens": 4, "repeat_share": 0.8}
     four = (Level(concurrency=4),)
     return {
         "text, 1 at a time": (Plan(levels=one, requests=requests, **common), "base64", LIMITS),
@@ -171,20 +185,24 @@ def main() -> None:
     """Start both servers, ask, report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default=str(DEMO_MODEL), help="checkpoint directory [default: the demo model]")
-    parser.add_argument("--tiny", action="store_true", help="a tiny random model, where the server's share is largest")
+    parser.add_argument("--tiny", action="store_true", help="a tiny random model: what is left is the server's share")
     parser.add_argument("--dtype", default="auto", help="number format of the language model")
     parser.add_argument("--requests", type=int, default=40, help="requests to each server at concurrency 1")
     parser.add_argument("--words", type=int, default=32, help="words of text in a request")
     parser.add_argument("--tokens", type=int, default=16, help="tokens of every answer")
+    parser.add_argument("--size", default="2048x1536", help="of the repeated pictures, pixels")
     parser.add_argument("--only", action="append", help="scenarios whose name begins so; several times for several")
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
     # The servers are in process groups of their own and must not outlive this one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    width, height = map(int, options.size.split("x"))
+    planned = scenarios(options.requests, options.words, options.tokens, (width, height))
     console = Console(highlight=False, width=110)
     reports: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        model = str(build_checkpoint(Path(folder))) if options.tiny else options.model
+        ENCODERS["light"] = LIGHT
+        model = str(build_checkpoint(Path(folder), image="light")) if options.tiny else options.model
         settings = ServerSettings(model=model, dtype=options.dtype, name="model")
         starters: tuple[Callable[[ServerSettings, int, Path], Running], ...] = (ours, bare)
         servers: list[Running] = []
@@ -193,7 +211,7 @@ def main() -> None:
                 servers.append(begin(settings, free_port(), Path(folder)))
             for server, path in zip(servers, ("/ready", "/health"), strict=True):
                 server.wait(path)
-            for name, (plan, send, limits) in scenarios(options.requests, options.words, options.tokens).items():
+            for name, (plan, send, limits) in planned.items():
                 if options.only and not any(name.startswith(only) for only in options.only):
                     continue
                 reports[name] = run(plan, send, servers)

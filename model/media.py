@@ -4,7 +4,6 @@ Used by the training data readers and by the server's media connector, so a pict
 Bytes are sniffed, never believed: a declared MIME type plays no role. Pure functions, no network.
 """
 
-import base64
 import binascii
 import io
 import math
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pybase64
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from model.errors import MediaCostError, MediaError, MediaLimitError
 
@@ -206,7 +206,7 @@ def decode_data_url(url: str) -> bytes:
     if not header.startswith("data:") or not comma or not header.endswith(";base64"):
         raise MediaError("not a base64 data URL: send data:<type>;base64,<bytes>")
     try:
-        return base64.b64decode(payload, validate=True)
+        return pybase64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
         raise MediaError("the data URL's base64 is broken; encode the bytes again") from None
 
@@ -233,7 +233,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data does not make a good picture a bad one."""
     try:
-        return ImageOps.exif_transpose(image)
+        # Nearly all are upright, and Pillow would copy them.
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return image if upright else ImageOps.exif_transpose(image)
     except Exception:
         return image
 

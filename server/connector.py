@@ -106,7 +106,7 @@ async def _find(url: str, modality: Modality, counted: Reading) -> Keyed:
 
 
 async def _read(url: str, modality: Modality, counted: Reading) -> Encoded:
-    """The bytes, and their hash."""
+    """The bytes, and their hash where it is not known."""
     run = asyncio.get_running_loop().run_in_executor
     resolver = resolver_of(url)
     if isinstance(resolver, DataUrls):
@@ -116,6 +116,8 @@ async def _read(url: str, modality: Modality, counted: Reading) -> Encoded:
     began = time.perf_counter()
     data = await resolver.read(url)
     counted.fetched(len(data), time.perf_counter() - began)
+    if isinstance(resolver, KnowsDigest):
+        return Encoded(data, modality)
     return await run(_threads, lambda: _hashed(data, modality))
 
 

@@ -17,6 +17,7 @@ from server.keys.key import Key
 
 if TYPE_CHECKING:
     from server.content import Part
+    from server.files.stored import StoredFile
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,8 @@ class Exchange:
     """The content parts of the prompt, in reading order."""
     failures: dict[str, MediaError] = field(default_factory=dict)
     """URL -> why its medium could not be read."""
+    files: "dict[str, StoredFile]" = field(default_factory=dict)
+    """URL -> the uploaded file that it names, once it was found."""
     fetched: dict[str, "asyncio.Future[bytes]"] = field(default_factory=dict)
     """URL -> its medium, on the way or there, until it is not needed any more."""
     fetched_uses: Counter[str] = field(default_factory=Counter)

@@ -6,6 +6,7 @@ medium. Such a stand-in carries what was held: should the cache lose it a moment
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class PreparedCache(MultiModalProcessorOnlyCache):
     def __init__(self, model_config: Any) -> None:
         super().__init__(model_config)
         self._lock = threading.Lock()
+        self.lost: Callable[[], None] = lambda: None
+        """Called when the engine may hold nothing of what it was sent."""
 
     def prepared(self, key: str, modality: str) -> Tensor | None:
         """What is held for a key; it counts as used just now, but not as a query of vLLM's statistics."""
@@ -60,6 +63,11 @@ class PreparedCache(MultiModalProcessorOnlyCache):
             super().touch_sender_cache_item(mm_hash)
 
     def clear_cache(self) -> None:
-        """Hold nothing."""
+        """Hold nothing; the engine is told the same."""
         with self._lock:
             super().clear_cache()
+        self.lost()
+
+    def invalidate(self, mm_hash: str) -> None:
+        """The engine does not hold what it was expected to."""
+        self.lost()

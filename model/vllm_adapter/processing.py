@@ -27,6 +27,9 @@ from model.vllm_adapter.media import MediaParser
 from model.vllm_adapter.prepared import INPUTS as INPUTS
 from model.vllm_adapter.prepared import Keyed, PreparedCache
 
+# The last configuration that was asked for its modalities, and what it answered.
+_checked: dict[str, Any] = {}
+
 
 class QuartetProcessingInfo(BaseProcessingInfo):
     """What the engine asks about the model: modalities, limits, tokens per medium."""
@@ -39,7 +42,12 @@ class QuartetProcessingInfo(BaseProcessingInfo):
     @property
     def modality_specs(self) -> dict[str, Modality]:
         """Checked modalities by name."""
-        return self.get_hf_config().modality_specs
+        config = self.get_hf_config()
+        # The engine makes one of these for every request with media, and asks it often; a model has one configuration.
+        if _checked.get("config") is not config:
+            _checked.update(config=config, specs=config.modality_specs)
+        specs: dict[str, Modality] = _checked["specs"]
+        return specs
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         """Any number of media per prompt; the operator's limit is `--limit-mm-per-prompt`."""

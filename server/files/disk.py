@@ -117,16 +117,17 @@ class DiskObjects:
             pass  # not empty
 
     def _entries(self, folder: Path) -> list[Entry]:
+        # Texts, not paths: every upload lists what its owner has.
         found: list[Entry] = []
-        waiting = [folder]
+        root, staging = f"{self.root}/", str(self.staging)
+        waiting = [str(folder)]
         while waiting:
             for item in _or_none(lambda: _listed(waiting.pop())) or ():
-                path = Path(item.path)
                 if item.is_dir(follow_symlinks=False):
-                    if path != self.staging:
-                        waiting.append(path)
+                    if item.path != staging:
+                        waiting.append(item.path)
                 elif (stat := _or_none(lambda item=item: item.stat(follow_symlinks=False))) is not None:  # type: ignore[misc]
-                    found.append(Entry(path.relative_to(self.root).as_posix(), stat.st_mtime))
+                    found.append(Entry(item.path.removeprefix(root), stat.st_mtime))
         return found
 
 
@@ -147,7 +148,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
+def _listed(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as items:
         return list(items)
 

@@ -102,6 +102,7 @@ class Library:
         try:
             await self.objects.take(file.content, staged.path)
             await self.objects.write(file.record, file.model_dump_json().encode())
+            self._records[file.record] = file
         finally:
             # While somebody counts, what is added counts once at least.
             async with self._locks[owner]:
@@ -118,9 +119,9 @@ class Library:
     async def files(self, owner: str) -> list[StoredFile]:
         """All files of an owner, the oldest first."""
         now = self._clock()
-        entries = sorted(entry.name for entry in await self.objects.entries(f"{owner}/files"))
-        found = await asyncio.gather(*map(self._known, entries))
-        return [file for file in found if file is not None and not file.expired(now)]
+        names = sorted(entry.name for entry in await self.objects.entries(f"{owner}/files"))
+        found = await self._all_known(names)
+        return [file for file in found.values() if file is not None and not file.expired(now)]
 
     async def content(self, file: StoredFile) -> AsyncIterator[bytes] | None:
         """Its bytes in pieces; None if it was deleted meanwhile."""
@@ -143,8 +144,7 @@ class Library:
         """Remove what has expired, and bytes that belong to no file; how many objects those were."""
         now = self._clock()
         entries = await self.objects.entries("")
-        records = [entry.name for entry in entries if "/files/" in entry.name]
-        known = dict(zip(records, await asyncio.gather(*map(self._known, records)), strict=True))
+        known = await self._all_known([entry.name for entry in entries if "/files/" in entry.name])
         expired = [file for file in known.values() if file is not None and file.expired(now)]
         for file in expired:
             await self.remove(file)
@@ -169,6 +169,13 @@ class Library:
         if len(sizes) >= quota.files or left < 1:
             raise _no_room(quota)
         return left
+
+    async def _all_known(self, records: list[str]) -> dict[str, StoredFile | None]:
+        """`_known` of each, in this order; those that are in memory cost no task."""
+        found: dict[str, StoredFile | None] = {record: self._records.get(record) for record in records}
+        new = [record for record, file in found.items() if file is None]
+        found.update(zip(new, await asyncio.gather(*map(self._known, new)), strict=True))
+        return found
 
     async def _known(self, record: str) -> StoredFile | None:
         """A file whose record was there a moment ago."""

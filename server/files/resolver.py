@@ -55,9 +55,14 @@ class Files:
         return data
 
     async def _file(self, url: str) -> StoredFile:
-        file = await self._library.find(owner_of(current_exchange().key), url.removeprefix(f"{FILE_SCHEME}:"))
+        exchange = current_exchange()
+        file = exchange.files.get(url)
+        if file is None:
+            file = await self._library.find(owner_of(exchange.key), url.removeprefix(f"{FILE_SCHEME}:"))
         if file is None:
             raise _missing()
+        # A request asks several times about each of its files: which kind, which one, its bytes.
+        exchange.files[url] = file
         return file
 
 

@@ -65,7 +65,6 @@ class Staged:
 
     async def finish(self) -> None:
         """Return once all of it is on disk."""
-        await self._in_thread(self._flush)
         await self._in_thread(self._sync)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
@@ -81,13 +80,17 @@ class Staged:
 
     def _flush(self) -> None:
         with self._lock:
-            pending, self._pending = self._pending, bytearray()
-            self._hash.update(pending)
-            write_all(self._handle, pending)
+            self._write()
 
     def _sync(self) -> None:
         with self._lock:
+            self._write()
             os.fsync(self._handle)
+
+    def _write(self) -> None:
+        pending, self._pending = self._pending, bytearray()
+        self._hash.update(pending)
+        write_all(self._handle, pending)
 
     def _discard(self) -> None:
         with self._lock:

@@ -3,6 +3,8 @@
     encoded    the bytes of a medium with their hash, and what can be refused without decoding
     limits     what one medium may be
     pool       a bounded number of decoding processes, and of media that wait for one
+    once       what was seen before is neither decoded nor prepared again
+    sent       nor sent to the engine again
     process    one of them, as the server sees it: start, ask, kill
     worker     the same, as it sees itself: no torch, no vLLM, no secrets, little memory and time
 

@@ -15,6 +15,7 @@ from model.vllm_adapter.prepared import Keyed, PreparedCache
 from server.files.stored import owner_of
 from server.keys.key import Key
 from server.media.encoded import Modality
+from server.media.sent import send_once
 
 
 def medium_key(owner: Key | None, modality: Modality, digest: str) -> str:
@@ -77,7 +78,7 @@ once = Once()
 
 
 def decode_once(engine_client: Any) -> None:
-    """Let all of vLLM's front end use one cache of prepared media, and ask it before anything is decoded.
+    """Let all of vLLM's front end use one cache of prepared media, ask it before decoding, send from it once.
 
     vLLM has one for requests and one for counting, of which only the first has statistics.
     """
@@ -86,3 +87,4 @@ def decode_once(engine_client: Any) -> None:
     if isinstance(cache, PreparedCache):
         renderer._mm_processor_cache = renderer._mm_processor_only_cache = cache
         once.use(cache)
+        send_once(engine_client, cache)

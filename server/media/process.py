@@ -21,11 +21,14 @@ from model.errors import MediaCostError, MediaError, MediaLimitError
 from model.media import MediaLimits, Sound
 from server.media.encoded import Encoded
 from server.media.worker import MESSAGE, READY
+from server.memory import keeping
 
 # Importing what it needs takes a third of a second; a machine that is busy with a model's weights has other worries.
 START_SECONDS = 60.0
 # All a decoder may know of the server's environment: where its libraries are.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+# Bytes of memory that one keeps for the next medium: several copies of a usual picture.
+KEPT = 64 << 20
 _ROOT = Path(__file__).resolve().parents[2]
 _ERRORS = {kind.code: kind for kind in (MediaError, MediaLimitError, MediaCostError)}
 
@@ -41,7 +44,7 @@ class DecodingProcess:
         self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         # Threads would only wait for each other, and each takes address space.
-        environment |= {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **keeping(KEPT)}
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "server.media.worker", str(other.fileno())],

@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.errors import ConfigurationError
+from server.memory import keeping
 from server.settings.adapters import AdapterSettings
 from server.settings.engine import EngineSettings
 from server.settings.fetch import FetchSettings
@@ -178,6 +179,7 @@ class ServerSettings(
                 "TORCH_COMPILE_DISABLE": "1",
                 # Arenas per thread cost hundreds of megabytes and gain nothing here.
                 "MALLOC_ARENA_MAX": "2",
+                **keeping(128 << 20),
                 "VLLM_LOGGING_LEVEL": "INFO",
             }
             wanted["OMP_NUM_THREADS"] = str(self.threads or base.get("OMP_NUM_THREADS") or cores())

@@ -140,13 +140,30 @@ async def test_uploads_at_the_same_time_share_one_quota(library: Library) -> Non
 @pytest.mark.parametrize(
     "change", [b"{", b"[]", b"\xff", {"bytes": "many"}, {"filename": ""}, {"owner": BOB}, {"x": 1}]
 )
-async def test_a_broken_record_is_left_out(on_disk: Library, change: bytes | dict[str, object]) -> None:
+async def test_a_broken_record_is_left_out(on_disk: Library, tmp_path: Path, change: bytes | dict[str, object]) -> None:
     good, file = await add(on_disk, picture(), ALICE), await add(on_disk, picture(), ALICE)
     broken = change if isinstance(change, bytes) else json.dumps(file.model_dump() | change).encode()
     await on_disk.objects.write(file.record, broken)
-    assert await on_disk.find(ALICE, file.id) is None
-    assert await on_disk.files(ALICE) == [good]
+    # One that has not written them itself, and reads them for the first time.
+    another = Library(on_disk.objects, tmp_path / "staging")
+    assert await another.find(ALICE, file.id) is None
+    assert await another.files(ALICE) == [good]
+    assert await another.sweep() == 0
+
+
+async def test_a_record_that_is_known_is_not_read_again_to_list_and_count(on_disk: Library) -> None:
+    read: list[str] = []
+    real = on_disk.objects.read
+
+    async def reading(name: str) -> bytes | None:
+        read.append(name)
+        return await real(name)
+
+    on_disk.objects.read = reading  # type: ignore[method-assign]
+    files = [await add(on_disk, picture(seed), ALICE) for seed in range(3)]
+    assert await on_disk.files(ALICE) == files
     assert await on_disk.sweep() == 0
+    assert read == []
 
 
 async def test_a_client_that_leaves_leaves_nothing(on_disk: Library, tmp_path: Path) -> None:
