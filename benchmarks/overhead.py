@@ -43,8 +43,8 @@ PATIENCE = 1200.0
 # What the server has to reach: (figure, limit, whether more is better).
 LIMITS = (("e2e_p50", 1.03, False), ("requests_per_second", 0.97, True))
 REPEATED = (("requests_per_second", 1.5, True),)
-# CLIP as it sees pictures, 224 pixels in patches of 32, and so narrow that it costs a CPU as little as the real one costs
-# a GPU: what is left is what the CPU of a server does whose model runs on a GPU.
+# CLIP as it sees pictures, 224 pixels in patches of 32, and so narrow that it costs a CPU as little as the real one
+# costs a GPU: what is left is what the CPU of a server does whose model runs on a GPU.
 LIGHT = {
     "family": "clip",
     "config": {
