@@ -36,6 +36,9 @@ SETTLE = 60.0
 # Share of the requests that warms the server up: caches fill, arenas grow.
 WARM_UP = 0.3
 MEBIBYTE = 1 << 20
+# Blocks of 128 tokens in the engine's key-value cache. Its memory is taken when a block is first written, and all blocks
+# are used in turn: so few that the warm-up writes them all.
+BLOCKS = 256
 
 
 @dataclass
@@ -230,7 +233,7 @@ def start_tiny(stack: ExitStack) -> tuple[str, int, Path]:
     temporary.mkdir()
     checkpoint = build_checkpoint(folder / "tiny", adapter=AdapterConfig(rank=4, scope="media"))
     os.environ["TMPDIR"] = str(temporary)
-    server = ServerProcess.start(checkpoint, folder).wait()
+    server = ServerProcess.start(checkpoint, folder, "--", "--num-gpu-blocks-override", str(BLOCKS)).wait()
     stack.callback(server.stop)
     return server.url, server.process.pid, temporary
 

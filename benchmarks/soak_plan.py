@@ -15,7 +15,7 @@ GOOD, MALFORMED, CANCELLED = "good", "malformed", "cancelled"
 # Of every request: malformed, and left in the middle of its stream.
 SHARE = 0.1
 # Different media of each kind; most are sent more than once.
-KINDS = 300
+KINDS = 100
 JSON = {"content-type": "application/json"}
 Part = dict[str, Any]
 

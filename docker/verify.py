@@ -44,6 +44,8 @@ TARGET, IMAGE, BASE = "demo", "localhost/quartet:verify", "localhost/quartet-bas
 START_SECONDS = 900
 # Tokens of the stream that runs when SIGTERM comes, and what it is given to finish, seconds.
 STREAMED, GRACE = 200, 120
+# How buildah keeps layers. The second copies a whole image for each, but works inside containers, too.
+DRIVERS = ("overlay", "vfs")
 # Settings of pip that say where packages are, and how their places are trusted.
 PLACES = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy")
 
@@ -80,9 +82,12 @@ class Builder:
 
     def __init__(self, storage: Path) -> None:
         self.storage = storage
-        self.command = ["buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")]
-        self.command += ["--storage-driver", "vfs"]
         self.environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+        for self.driver in DRIVERS:
+            self.command = ["buildah", "--root", str(storage / self.driver), "--runroot", str(storage / "run")]
+            self.command += ["--storage-driver", self.driver]
+            if subprocess.run([*self.command, "info"], env=self.environment, capture_output=True).returncode == 0:
+                break
 
     def __call__(self, *words: str, quiet: bool = False) -> str:
         """Run a command of buildah; returns what it printed.
@@ -129,7 +134,7 @@ class Builder:
 
     def layers(self) -> list[tuple[str, int]]:
         """What made each layer, and its size in bytes."""
-        known = json.loads((self.storage / "root" / "vfs-layers" / "layers.json").read_text())
+        known = json.loads((self.storage / self.driver / f"{self.driver}-layers" / "layers.json").read_text())
         sizes = {item.get("diff-digest"): int(item.get("diff-size", 0)) for item in known}
         image = self.inspect()["Docker"]
         steps = [step.get("created_by", "") for step in image["history"] if not step.get("empty_layer")]
@@ -158,6 +163,9 @@ class Container:
             f"mount -t tmpfs -o mode=1777,size=2g tmpfs {view}/tmp",
             f"mount --bind {shlex.quote(str(self.cache))} {view}/cache",
             f"mount -t proc proc {view}/proc",
+            # The engine asks it for processors.
+            f"mount --rbind /sys {view}/sys",
+            f"mount -o remount,bind,ro {view}/sys",
             f"mount --rbind /dev {view}/dev",
             f"mount -t tmpfs -o mode=1777,size=1g tmpfs {view}/dev/shm",
             f"mount -o remount,bind,ro {view}",
@@ -237,7 +245,7 @@ class Container:
 
     def tail(self) -> str:
         """The end of its log."""
-        return self.log.read_text(errors="replace")[-6000:]
+        return self.log.read_text(errors="replace")[-30_000:]
 
 
 def question(**more: Any) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Which precision a language model is computed in: what the recipe says, or what the machine is fast in."""
 
-import torch
-
 AUTO = "auto"
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -14,6 +12,9 @@ def resolve(dtype: str) -> str:
     """
     if dtype != AUTO:
         return dtype
+    # Here, so that who has no choice to make need not wait for it.
+    import torch
+
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -28,6 +28,7 @@ from model.errors import ConfigurationError
 from model.fields import check_choice, check_range, from_mapping
 from training.ablation.changes import changed
 from training.ablation.subset import Subset
+from training.precision import resolve
 from training.recipe import RECIPES, parse_recipe
 
 SWEEPS = Path(__file__).parent / "sweeps"
@@ -152,8 +153,11 @@ class Setting:
         return ", ".join(f"{axis} {label}" for axis, label in self.labels.items()) or "base"
 
     def seeded(self, seed: int) -> "Setting":
-        """The setting with the seed of one run."""
-        return replace(self, recipe={**self.recipe, "seed": seed}, subset=replace(self.subset, seed=seed))
+        """The setting with the seed of one run, and the precision that `auto` is here: another one is another trial."""
+        recipe = {**self.recipe, "seed": seed}
+        if "dtype" in recipe:
+            recipe["dtype"] = resolve(recipe["dtype"])
+        return replace(self, recipe=recipe, subset=replace(self.subset, seed=seed))
 
     def identity(self, corpus: str) -> str:
         """What tells trials apart: equal settings of different sweeps are one; `corpus` is a hash of all samples."""

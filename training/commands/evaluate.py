@@ -22,8 +22,11 @@ def evaluate(
         bool, typer.Option("--fast", help="Checkpoint: exact accuracy and perplexity only; generate no answers.")
     ] = False,
     dtype: Annotated[
-        Literal["bfloat16", "float32"], typer.Option(help="Checkpoint: precision of the language model.")
-    ] = "bfloat16",
+        Literal["auto", "bfloat16", "float32"],
+        typer.Option(
+            help="Checkpoint: precision of the language model; auto: bfloat16 where the machine is fast in it."
+        ),
+    ] = "auto",
     name: Annotated[str | None, typer.Option(help="Server: the model's id, by default the first it lists.")] = None,
     key: Annotated[str, typer.Option(help="Server: API key.", envvar="OPENAI_API_KEY", show_default=False)] = "none",
     concurrency: Annotated[int, typer.Option(help="Server: requests at a time.", min=1, max=1024)] = 8,
@@ -40,6 +43,7 @@ def evaluate(
 
     from model.errors import ConfigurationError
     from training.evaluation import Evaluation, evaluate_checkpoint, evaluate_server
+    from training.precision import resolve
 
     evaluation = Evaluation(
         corpus=corpus, output=output, probes=probes, limit=limit, max_tokens=max_tokens, records=records
@@ -48,7 +52,9 @@ def evaluate(
         wrong = [flag for flag, given in (("--name", name), ("--encoders", encoders)) if given is not None]
         if wrong:
             raise ConfigurationError(f"{wrong[0]} is for servers; {model} is no URL")
-        typer.echo(evaluate_checkpoint(Path(model), evaluation, generate=not fast, dtype=getattr(torch, dtype)))
+        typer.echo(
+            evaluate_checkpoint(Path(model), evaluation, generate=not fast, dtype=getattr(torch, resolve(dtype)))
+        )
         return
     if fast:
         raise ConfigurationError("--fast needs a checkpoint directory: a server has to generate its answers")

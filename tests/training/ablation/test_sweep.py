@@ -9,7 +9,8 @@ import yaml
 
 from model.errors import ConfigurationError
 from tests.training.parts import recipe_values, write_recipe
-from training.ablation.sweep import SWEEPS, Sweep, read_sweep
+from training.ablation.subset import Subset
+from training.ablation.sweep import SWEEPS, Setting, Sweep, read_sweep
 
 Write = Callable[..., Sweep]
 
@@ -25,6 +26,16 @@ def write(parts: Path, tmp_path: Path) -> Write:
         return read_sweep(path)
 
     return build
+
+
+def test_the_precision_that_auto_is_here_tells_trials_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    subset = Subset([], [], None, 1.0, None)
+    setting = Setting(sweep="a", labels={}, recipe={"dtype": "auto"}, folder="", subset=subset)
+    found = set()
+    for fast in ("bfloat16", "float32"):
+        monkeypatch.setattr("training.ablation.sweep.resolve", lambda dtype, fast=fast: fast)
+        found.add(setting.seeded(0).identity(""))
+    assert len(found) == 2
 
 
 def test_the_settings_are_all_combinations(write: Write) -> None:
