@@ -1,11 +1,14 @@
 """Runs the commands of deployment that documents show, as far as that goes without a daemon and without a cluster.
 
 `helm install` and `helm upgrade` render what they would install; `docker compose up` resolves the file, finds profile
-and service; `docker build` finds file and target. What is left (`helm test`, `kubectl`) must name what those made.
+and service; `docker build` finds file and target; the verifier of images understands its command line. What is left
+(`helm test`, `kubectl`) must name what those made.
 """
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +16,8 @@ from tests.docker.composed import config, source
 from tests.docs.markdown import ROOT
 from tests.helm.charts import helm, secrets_of
 
-PROGRAMS = frozenset({"docker", "helm", "kubectl"})
+PROGRAMS = frozenset({"docker", "helm", "kubectl", "debootstrap", "python"})
+VERIFY = "docker/verify.py"
 
 
 @dataclass
@@ -22,11 +26,12 @@ class Deployment:
 
     releases: set[str] = field(default_factory=set)
     secrets: dict[str, set[str]] = field(default_factory=dict)
+    root: str = ""
 
     def run(self, words: list[str]) -> None:
         """Run one command."""
-        done = {"docker": self.docker, "helm": self.helm, "kubectl": self.kubectl}[words[0]]
-        done(words[1:])
+        assert words[0] in PROGRAMS
+        getattr(self, words[0])(words[1:])
 
     def docker(self, words: list[str]) -> None:
         if words[0] == "build":
@@ -67,3 +72,19 @@ class Deployment:
             self.secrets.setdefault(name, set()).update(key for _, key in given)
         else:
             assert "namespace" in words, words
+
+    def debootstrap(self, words: list[str]) -> None:
+        # As the program that needs its result says.
+        said = " ".join((ROOT / VERIFY).read_text().split())
+        assert shlex.join(words[:-1]) in said, words
+        self.root = words[-1]
+
+    def python(self, words: list[str]) -> None:
+        """Only refused because there is no such folder, which comes after the command line was understood."""
+        assert words[:3] == [VERIFY, "--stand-in", self.root], words
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.strip() in (
+            f"{self.root} is no root file system: it has no bin/sh",
+            f"{VERIFY} mounts file systems: run it as root",
+        )
