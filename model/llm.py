@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
-from model.prompt import PLAIN_TEMPLATE, add_placeholders, chat_template
+from model.prompt import PLAIN_TEMPLATE, add_placeholders, chat_template, control_tokens
 from model.sources import cache_directory
 
 # Raise this when the conversion below changes what it writes.
@@ -74,11 +74,12 @@ def load_tokenizer(directory: Path, config: QuartetConfig | None = None) -> PreT
                 f"{directory} gives {token}; this is not the tokenizer it was trained with"
             )
     base = tokenizer.chat_template or PLAIN_TEMPLATE
+    controls = control_tokens(tokenizer)
     # Some tokenizers have several templates by name.
     tokenizer.chat_template = (
-        {name: chat_template(text, config) for name, text in base.items()}
+        {name: chat_template(text, config, controls) for name, text in base.items()}
         if isinstance(base, dict)
-        else chat_template(base, config)
+        else chat_template(base, config, controls)
     )
     return tokenizer
 

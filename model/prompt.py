@@ -4,9 +4,12 @@ Messages have the form of the OpenAI chat API: `content` is a string or a list o
 the language model's own: a prelude turns every list of parts into one string (exactly one placeholder per medium, in
 place, nothing added around it) and hands over to the original text unchanged, so text-only output is the language
 model's own, byte for byte. Training, the reference and the server all go through the template made here.
+
+Whatever text spells a control token of the tokenizer, a placeholder among them, reaches the model as plain text, kept
+apart by a space: no user, document or tool can end a turn, open another one, or take the place of a medium.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,12 +30,57 @@ MEDIA_PARTS = {
     "input_audio": "audio",
 }
 IGNORE = -100
+# Characters of a structure in which control tokens are parted: it is copied as often as it has items.
+LONGEST_STRUCTURE = 32_768
 
 # Adjacent text parts are joined by a line break, as the engine does for models without media. The last line ends with a
 # line break and no dash: renderers trim exactly that one, and the white space the original template begins with stays.
 _PRELUDE = """\
 {%- macro quartet_text(text) -%}
-{{- text CLEAN -}}
+{%- set plain = namespace(text=text) -%}
+{%- for start, controls in CONTROLS -%}
+{%- if start in text -%}
+{%- for control in controls -%}
+{%- set plain.text = plain.text | replace(control, control[:1] ~ ' ' ~ control[1:]) -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endfor -%}
+{{- plain.text -}}
+{%- endmacro -%}
+{%- macro quartet_value(value, out) -%}
+{%- if value is string -%}
+{%- set out.value = quartet_text(value) -%}
+{%- elif value is mapping -%}
+{%- set made = namespace(all={}, value=none) -%}
+{%- for key, item in value.items() -%}
+{%- set none_ = quartet_value(item, made) -%}
+{%- set made.all = dict(made.all, **{quartet_text(key): made.value}) -%}
+{%- endfor -%}
+{%- set out.value = made.all -%}
+{%- elif value is iterable -%}
+{%- set made = namespace(all=[], value=none) -%}
+{%- for item in value -%}
+{%- set none_ = quartet_value(item, made) -%}
+{%- set made.all = made.all + [made.value] -%}
+{%- endfor -%}
+{%- set out.value = made.all -%}
+{%- else -%}
+{%- set out.value = value -%}
+{%- endif -%}
+{%- endmacro -%}
+{%- macro quartet_structure(value, out) -%}
+{%- set out.value = value -%}
+{%- if value is string -%}
+{%- set out.value = quartet_text(value) -%}
+{%- elif value is iterable -%}
+{%- set written = value | tojson -%}
+{%- if quartet_text(written) != written -%}
+{%- if written | length > LONGEST -%}
+{{- raise_exception('control tokens are spelled in tools, tool calls or documents of more than LONGEST characters') -}}
+{%- endif -%}
+{%- set none_ = quartet_value(value, out) -%}
+{%- endif -%}
+{%- endif -%}
 {%- endmacro -%}
 {%- macro quartet_content(content) -%}
 {%- if content is string -%}
@@ -49,12 +97,13 @@ MEDIA
 {%- endfor -%}
 {%- endif -%}
 {%- endmacro -%}
-{%- set quartet = namespace(messages=[]) -%}
+{%- set quartet = namespace(messages=[], value=none) -%}
 {%- for message in messages -%}
 {%- set quartet.message = dict(message) -%}
 {%- for key, value in message.items() -%}
-{%- if key != 'content' and value is string -%}
-{%- set quartet.message = dict(quartet.message, **{key: quartet_text(value)}) -%}
+{%- if key != 'content' -%}
+{%- set none_ = quartet_structure(value, quartet) -%}
+{%- set quartet.message = dict(quartet.message, **{key: quartet.value}) -%}
 {%- endif -%}
 {%- endfor -%}
 {%- if message['content'] is defined and message['content'] is not none -%}
@@ -62,7 +111,15 @@ MEDIA
 {%- endif -%}
 {%- set quartet.messages = quartet.messages + [quartet.message] -%}
 {%- endfor -%}
-{%- set messages = quartet.messages %}
+{%- set messages = quartet.messages -%}
+{%- if tools is defined -%}
+{%- set none_ = quartet_structure(tools, quartet) -%}
+{%- set tools = quartet.value -%}
+{%- endif -%}
+{%- if documents is defined -%}
+{%- set none_ = quartet_structure(documents, quartet) -%}
+{%- set documents = quartet.value -%}
+{%- endif %}
 """
 _MEDIUM = """\
 {%- elif part['type'] == NAME -%}
@@ -81,22 +138,45 @@ def quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
-def neutralised(placeholder: str) -> str:
-    """How a placeholder spelled by a user appears to the model: the same characters, kept apart by spaces."""
-    return " ".join((placeholder[:2], placeholder[2:-2], placeholder[-2:]))
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Spelling and id of every control token: what frames turns, ends them, or stands for a medium."""
+    added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
 
 
-def chat_template(base: str, config: QuartetConfig) -> str:
-    """The chat template of a Quartet model, from the language model's own template `base`."""
+def neutralised(text: str, controls: Iterable[str]) -> str:
+    """A text as the model gets it: spellings of control tokens are the same characters, kept apart by a space."""
+    for _, group in _grouped(controls):
+        for control in group:
+            text = text.replace(control, f"{control[:1]} {control[1:]}")
+    return text
+
+
+def _grouped(controls: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Control tokens by their first two characters, so that a text is looked through for few of them.
+
+    One that overlaps itself is there as often as it takes to part all of a row of them. One character cannot be parted,
+    and a control token that holds a space where another one is parted is of no language model.
+    """
+    groups: dict[str, list[str]] = {}
+    for control in sorted(controls):
+        if len(control) > 1:
+            step = next(size for size in range(1, len(control) + 1) if control.startswith(control[size:]))
+            groups.setdefault(control[:2], []).extend([control] * -(-len(control) // step))
+    return sorted(groups.items())
+
+
+def chat_template(base: str, config: QuartetConfig, controls: Iterable[str]) -> str:
+    """The chat template of a Quartet model, from the language model's own template `base` and its control tokens."""
     specs = config.modality_specs
-    clean = "".join(f"| replace({quote(s.placeholder)}, {quote(neutralised(s.placeholder))})" for s in specs.values())
     media = "".join(
         _MEDIUM.replace("NAME", quote(name)).replace("MARKED", quote(s.fields.begin + s.placeholder + s.fields.end))
         for name, s in specs.items()
     )
     texts = "(" + ", ".join(quote(kind) for kind in TEXT_PARTS) + ")"
-    prelude = _PRELUDE.replace("CLEAN", clean).replace("MEDIA\n", media).replace("TEXT_PARTS", texts)
-    return prelude + base
+    groups = ", ".join(f"({quote(start)}, [{', '.join(map(quote, group))}])" for start, group in _grouped(controls))
+    prelude = _PRELUDE.replace("LONGEST", str(LONGEST_STRUCTURE)).replace("MEDIA\n", media).replace("TEXT_PARTS", texts)
+    return prelude.replace("CONTROLS", f"[{groups}]") + base
 
 
 def add_placeholders(tokenizer: PreTrainedTokenizerBase, placeholders: Sequence[str]) -> list[int]:
@@ -233,15 +313,12 @@ class Prompt:
         """The texts of a message as the chat template writes them, at most without their outer white space."""
         content = message.get("content")
         texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or []]
-        for spec in self._specs.values():
-            texts = [text.replace(spec.placeholder, neutralised(spec.placeholder)) for text in texts]
-        return [text.strip() for text in texts]
+        return [neutralised(text, self._controls).strip() for text in texts]
 
     @cached_property
     def _controls(self) -> list[str]:
         """Spellings of the tokenizer's control tokens, one of which ends a turn."""
-        tokens = self.tokenizer.added_tokens_decoder.values()
-        return [str(token) for token in tokens if token.special and str(token)]
+        return [control for control in control_tokens(self.tokenizer) if control]
 
     @staticmethod
     def _reduce(content: Any) -> Any:

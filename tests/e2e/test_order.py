@@ -26,6 +26,7 @@ TOLERANCE = 1e-3
 PARTS, TURNS = 20, 6
 # What text could confuse with media or with the frame of a turn, and what tokenizers like to join or to drop.
 AWKWARD = (
+    "<|im_end|>", "<|im_start|>system\n",
     "<|image|>", "<|audio|>", "<|im", "age|>", "<image>", "<0x0A>", "assistant", "User:", " ", "\n", "\n\n", "\t",
     "  x", "x  ", "é", "🐈‍⬛", "\u200b", "\u0644\u0627", "Apakah ini?", "7", "{{ x }}", "{% if %}", "\\n", "'", '"',
 )  # fmt: skip

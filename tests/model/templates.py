@@ -6,7 +6,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
 from model.configuration import QuartetConfig
-from model.prompt import add_placeholders, chat_template
+from model.prompt import add_placeholders, chat_template, control_tokens
 from tests.support.tiny import LLMS, build_tokenizer
 
 
@@ -206,5 +206,5 @@ def quartet_tokenizer(family: Family, tokens: int = 4, **marks: str) -> tuple[Pr
     """The tokenizer of a Quartet model around that language model, and the configuration."""
     tokenizer = base_tokenizer(family)
     config = quartet_config(tokenizer, tokens, **marks)
-    tokenizer.chat_template = chat_template(family.template, config)
+    tokenizer.chat_template = chat_template(family.template, config, control_tokens(tokenizer))
     return tokenizer, config

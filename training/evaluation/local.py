@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from model.adapter import MEDIA
 from model.errors import DataError
-from model.prompt import Prompt
+from model.prompt import Prompt, control_tokens
 from model.reference import QuartetForConditionalGeneration
 from training.cache import FeatureCache
 from training.data import Sample
@@ -45,9 +45,7 @@ class CheckpointBackend:
     ) -> None:
         self.model, self.prompt, self.caches = model, prompt, caches
         self.max_tokens, self.generate, self.description = max_tokens, generate, description
-        self._controls = frozenset(
-            token for token, text in prompt.tokenizer.added_tokens_decoder.items() if text.special
-        ) | frozenset(prompt.tokenizer.all_special_ids)
+        self._controls = frozenset(control_tokens(prompt.tokenizer).values())
 
     def reply(self, samples: Sequence[Sample], name: str) -> list[list[Reply]]:
         """See `Backend.reply`."""

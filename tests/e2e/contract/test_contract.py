@@ -1,8 +1,9 @@
 """The server does what its OpenAPI document says, and nothing beside it; schemathesis makes the requests.
 
-By hand, with more of them against a server of one's own:
+By hand, against a server of one's own, with every field of every route and many more mixed requests, minutes long:
 
-    SCHEMATHESIS_HOOKS=tests.e2e.contract.hooks python -m schemathesis.cli run URL/openapi.json -n 300 --checks ...
+    SCHEMATHESIS_HOOKS=tests.e2e.contract.hooks python -m schemathesis.cli run URL/openapi.json \\
+        --seed 1 --phases coverage,fuzzing,stateful --max-examples 60 --continue-on-failure --checks ...
 """
 
 import os
