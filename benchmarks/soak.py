@@ -36,8 +36,8 @@ SETTLE = 60.0
 # Share of the requests that warms the server up: caches fill, arenas grow.
 WARM_UP = 0.3
 MEBIBYTE = 1 << 20
-# Blocks of 128 tokens in the engine's key-value cache. Its memory is taken when a block is first written, and all blocks
-# are used in turn: so few that the warm-up writes them all.
+# Blocks of 128 tokens in the engine's key-value cache. Its memory is taken when a block is first written, and all
+# blocks are used in turn: so few that the warm-up writes them all.
 BLOCKS = 256
 
 
