@@ -143,7 +143,8 @@ def _size(medium: Image.Image | Sound) -> tuple[str, int]:
     """Modality, and pixels or begun seconds."""
     if isinstance(medium, Sound):
         return "audio", math.ceil(medium.seconds)
-    return "image", medium.width * medium.height
+    # It may be smaller now.
+    return "image", medium.info.get("pixels", medium.width * medium.height)
 
 
 def _inline(url: str, decode: Callable[[bytes], T]) -> T:

@@ -19,7 +19,7 @@ from server.files.setup import start_files
 from server.keys.salt import separate_prefixes
 from server.life.end import watch_end
 from server.limits.answers import count_answers
-from server.media.limits import hear_at_most
+from server.media.limits import hear_at_most, see_as
 from server.media.once import decode_once
 from server.media.pool import decode_pool
 from server.metrics.route import begin
@@ -52,6 +52,8 @@ class QuartetEndpoint:
         for spec in config.modality_specs.values():
             if (window := getattr(spec.encoder, "max_seconds", None)) is not None:
                 hear_at_most(window)
+            if spec.encoder.sight is not None:
+                see_as(spec.encoder.sight)
         decode_pool()
         state.quartet_adapters = hot_adapters(current(), state, config, args)
         watch_end(engine_client)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.errors import CheckpointError
+from model.sight import Sight
 
 # The engine's own limit counts soft tokens, not media: at 4 tokens a medium it would put thousands into one batch.
 MAX_BATCH = 16
@@ -36,6 +37,11 @@ class EncoderConfig(ABC):
     @abstractmethod
     def dim(self) -> int:
         """Size of one feature vector."""
+
+    @property
+    def sight(self) -> Sight | None:
+        """How large `preprocess` sees a picture, where giving it `sight.of(picture)` changes nothing; else None."""
+        return None
 
     @property
     @abstractmethod

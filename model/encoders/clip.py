@@ -1,6 +1,5 @@
 """CLIP's vision tower (OpenAI, MIT) through transformers: one pooled vector per picture, or its patches."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +7,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from model.encoders.images import centre_crop, resize_short_side, to_tensor
+from model.encoders.images import centre_crop, to_tensor
 from model.encoders.tower import VisionTowerConfig
+from model.sight import Sight
 
 # CLIP's published channel statistics, on 0..255.
 PIXEL_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
@@ -38,7 +38,11 @@ class ClipConfig(VisionTowerConfig):
     )
     """Fields of transformers' `CLIPVisionConfig`."""
 
+    @property
+    def sight(self) -> Sight:
+        """Short side to the size of the input."""
+        return Sight(size=self.image_size, rounding="down")
+
     def preprocess(self, medium: Image.Image) -> Tensor:
         """RGB picture -> `[3, size, size]`: short side to size (bicubic), centre crop, CLIP's normalisation."""
-        resized = resize_short_side(medium.convert("RGB"), self.image_size, rounding=math.floor)
-        return to_tensor(centre_crop(resized, self.image_size), PIXEL_MEAN, PIXEL_STD)
+        return to_tensor(centre_crop(self.sight.of(medium.convert("RGB")), self.image_size), PIXEL_MEAN, PIXEL_STD)

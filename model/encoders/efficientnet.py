@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.encoders.base import EncoderConfig, load_state
-from model.encoders.images import centre_crop, resize_short_side, to_tensor
+from model.encoders.images import centre_crop, to_tensor
 from model.fields import check_choice
+from model.sight import Sight
 
 # (width multiplier, depth multiplier, input pixels), from the Lite release.
 VARIANTS = {
@@ -71,10 +72,14 @@ class EfficientNetConfig(EncoderConfig):
         """Side of the square input, pixels."""
         return VARIANTS[self.variant][2]
 
+    @property
+    def sight(self) -> Sight:
+        """Short side to what is cropped to the input."""
+        return Sight(size=math.ceil(self.image_size / CROP_FRACTION))
+
     def preprocess(self, medium: Image.Image) -> Tensor:
         """RGB picture -> `[3, size, size]`: short side to size/0.875 (bicubic), centre crop, scale to about -1..1."""
-        resized = resize_short_side(medium.convert("RGB"), math.ceil(self.image_size / CROP_FRACTION))
-        return to_tensor(centre_crop(resized, self.image_size), PIXEL_MEAN, PIXEL_STD)
+        return to_tensor(centre_crop(self.sight.of(medium.convert("RGB")), self.image_size), PIXEL_MEAN, PIXEL_STD)
 
     def example(self) -> Image.Image:
         """A blank picture of the input size: every picture costs the same."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from model.encoders.clip import PIXEL_MEAN, PIXEL_STD
 from model.encoders.imagebind import ImageBindConfig, Trunk, published_names
-from model.encoders.images import centre_crop, resize_short_side, to_tensor
+from model.encoders.images import centre_crop, to_tensor
+from model.sight import Sight
 
 IMAGE_SIZE, PATCH = 224, 14
 # A picture is seen as a film of two equal frames.
@@ -26,11 +27,17 @@ class ImageBindImageConfig(ImageBindConfig):
     layers: int = 32
     heads: int = 16
 
+    @property
+    def sight(self) -> Sight:
+        """Short side to the size of the input."""
+        return Sight(size=IMAGE_SIZE, rounding="down")
+
     def preprocess(self, medium: Image.Image) -> Tensor:
         """RGB picture -> `[3, 224, 224]`: short side to 224 (bicubic), centre crop, CLIP's normalisation."""
         # Rounding as in torchvision: the longer side down, the crop's corner half to even.
-        resized = resize_short_side(medium.convert("RGB"), IMAGE_SIZE, rounding=int)
-        return to_tensor(centre_crop(resized, IMAGE_SIZE, rounding=round), PIXEL_MEAN, PIXEL_STD)
+        return to_tensor(
+            centre_crop(self.sight.of(medium.convert("RGB")), IMAGE_SIZE, rounding=round), PIXEL_MEAN, PIXEL_STD
+        )
 
     def example(self) -> Image.Image:
         """A blank picture of the input size: every picture costs the same."""

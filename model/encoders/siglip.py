@@ -9,6 +9,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from model.encoders.images import to_tensor
 from model.encoders.tower import VisionTowerConfig
+from model.sight import Sight
 
 # SigLIP maps 0..255 to -1..1.
 PIXEL_MEAN, PIXEL_STD = (127.5,) * 3, (127.5,) * 3
@@ -36,7 +37,11 @@ class SiglipConfig(VisionTowerConfig):
     )
     """Fields of transformers' `SiglipVisionConfig`."""
 
+    @property
+    def sight(self) -> Sight:
+        """The square of the input."""
+        return Sight(size=self.image_size, square=True)
+
     def preprocess(self, medium: Image.Image) -> Tensor:
         """RGB picture -> `[3, size, size]`: squeezed to the square as SigLIP was trained (bicubic), scaled to -1..1."""
-        resized = medium.convert("RGB").resize((self.image_size, self.image_size), Image.Resampling.BICUBIC)
-        return to_tensor(resized, PIXEL_MEAN, PIXEL_STD)
+        return to_tensor(self.sight.of(medium.convert("RGB")), PIXEL_MEAN, PIXEL_STD)

@@ -17,8 +17,10 @@ from PIL import Image
 
 from model.errors import MediaError
 from model.media import MediaLimits, Sound
+from model.sight import Sight
 from server.errors import ApiError, RefusedError
 from server.media.encoded import Encoded
+from server.media.limits import model_sight
 from server.media.process import DecodingProcess, StalledError
 from server.settings import current
 
@@ -40,11 +42,14 @@ class DecodePool:
         workers: processes; by default one a core, four at most.
         waiting: media that may wait for one of them.
         seconds: processor time of one medium; each MiB of its file gives it half a second more.
+        sight: how large pictures are needed; None for as they are.
     """
 
-    def __init__(self, workers: int | None = None, waiting: int = 1024, seconds: float = 1.0) -> None:
+    def __init__(
+        self, workers: int | None = None, waiting: int = 1024, seconds: float = 1.0, sight: Sight | None = None
+    ) -> None:
         self.workers = workers or min(MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
-        self.waiting, self.seconds = waiting, seconds
+        self.waiting, self.seconds, self.sight = waiting, seconds, sight
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         # First in, first out: one that has just been started comes last.
         self._idle: SimpleQueue[DecodingProcess] = SimpleQueue()
@@ -135,7 +140,7 @@ class DecodePool:
         seconds = self.seconds_for(medium)
         began = time.perf_counter()
         try:
-            return process.decode(medium, limits, seconds, patience=PATIENCE * seconds + PATIENCE)
+            return process.decode(medium, limits, seconds, PATIENCE * seconds + PATIENCE, self.sight)
         except StalledError:
             logger.warning("a decoding process did not answer within %.0f s", PATIENCE * seconds + PATIENCE)
             raise
@@ -159,6 +164,6 @@ def _overloaded(message: str) -> RefusedError:
 def decode_pool() -> DecodePool:
     """The pool of this server process; started when it is first asked for, and gone with the process."""
     settings = current()
-    pool = DecodePool(settings.decode_workers, settings.decode_queue, settings.decode_seconds)
+    pool = DecodePool(settings.decode_workers, settings.decode_queue, settings.decode_seconds, model_sight())
     pool.start()
     return pool

@@ -19,6 +19,7 @@ from PIL import Image
 
 from model.errors import MediaCostError, MediaError, MediaLimitError
 from model.media import MediaLimits, Sound
+from model.sight import Sight
 from server.media.encoded import Encoded
 from server.media.worker import MESSAGE, READY
 from server.memory import keeping
@@ -78,7 +79,9 @@ class DecodingProcess:
             raise RuntimeError("a decoding process did not start")
         self._ready = True
 
-    def decode(self, medium: Encoded, limits: MediaLimits, seconds: float, patience: float) -> Image.Image | Sound:
+    def decode(
+        self, medium: Encoded, limits: MediaLimits, seconds: float, patience: float, sight: Sight | None = None
+    ) -> Image.Image | Sound:
         """Have a medium decoded.
 
         Args:
@@ -86,6 +89,7 @@ class DecodingProcess:
             limits: what it may hold.
             seconds: of processor time that it may take.
             patience: seconds to wait for the answer.
+            sight: how large a picture is needed; `info["pixels"]` of what is returned says how many it had.
 
         Raises:
             MediaError: it cannot be decoded, or not within its limits. The process may be gone.
@@ -93,7 +97,8 @@ class DecodingProcess:
         """
         self.wait_ready()
         self._channel.settimeout(patience)
-        task = {"modality": medium.modality, "seconds": seconds, "limits": asdict(limits)}
+        task: dict[str, Any] = {"modality": medium.modality, "seconds": seconds, "limits": asdict(limits)}
+        task["sight"] = None if sight is None else asdict(sight)
         source = os.memfd_create("medium", os.MFD_CLOEXEC)
         try:
             view = memoryview(medium.data)
@@ -153,7 +158,9 @@ def _decoded(answer: dict[str, Any], memory: int | None) -> Image.Image | Sound:
     if "size" in answer:
         width, height = answer["size"]
         with mmap.mmap(memory, 3 * width * height, prot=mmap.PROT_READ) as pixels:
-            return Image.frombytes("RGB", (width, height), pixels)  # type: ignore[arg-type]
+            image = Image.frombytes("RGB", (width, height), pixels)  # type: ignore[arg-type]
+        image.info["pixels"] = int(answer["pixels"])
+        return image
     samples = np.empty(answer["samples"], np.float32)
     target = samples.data.cast("B")
     with os.fdopen(memory, "rb", buffering=0, closefd=False) as file:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from model.errors import MediaCostError, MediaError
 from model.media import MAX_SAMPLING_RATE, MediaLimits, Sound, decode_audio, decode_image
+from model.sight import Sight, shrink
 
 # A message never holds more than a few numbers or an error's text.
 MESSAGE = 4096
@@ -73,7 +74,10 @@ def _work(task: dict[str, Any], source: int) -> tuple[dict[str, Any], int | None
         signal.setitimer(signal.ITIMER_PROF, task["seconds"])
         try:
             if task["modality"] == "image":
-                return _send_picture(decode_image(data, limits))
+                picture = decode_image(data, limits)
+                pixels = picture.width * picture.height
+                answer, memory = _send_picture(shrink(picture, Sight(**task["sight"]) if task["sight"] else None))
+                return answer | {"pixels": pixels}, memory
             return _send_sound(decode_audio(data, limits))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)

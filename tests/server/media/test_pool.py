@@ -21,6 +21,7 @@ from PIL import Image
 
 from model.errors import MediaCostError, MediaError, MediaLimitError
 from model.media import MediaLimits, Sound, decode_audio, decode_image
+from model.sight import Sight
 from server.errors import RefusedError
 from server.media.encoded import Encoded
 from server.media.pool import DecodePool
@@ -77,6 +78,22 @@ async def test_a_picture_is_the_one_decoded_here(shared: DecodePool, size: tuple
     assert isinstance(image, Image.Image)
     assert (image.mode, image.size) == ("RGB", size)
     assert image.tobytes() == decode_image(encoded.data).tobytes()
+
+
+async def test_a_large_picture_comes_at_the_size_at_which_it_is_seen() -> None:
+    sight = Sight(size=50, rounding="down")
+    seeing = DecodePool(workers=1, sight=sight)
+    seeing.start()
+    try:
+        for size, wanted in (((333, 250), (66, 50)), ((333, 99), (333, 99))):
+            encoded = picture(size, "RGBA")
+            image = await seeing.decode(encoded, LIMITS)
+            assert isinstance(image, Image.Image)
+            whole = decode_image(encoded.data)
+            assert (image.size, image.info["pixels"]) == (wanted, size[0] * size[1])
+            assert image.tobytes() == (whole if wanted == size else sight.of(whole)).tobytes()
+    finally:
+        seeing.close()
 
 
 async def test_a_sound_is_the_one_decoded_here(shared: DecodePool) -> None:
