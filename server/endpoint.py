@@ -52,7 +52,7 @@ class QuartetEndpoint:
         for spec in config.modality_specs.values():
             if (window := getattr(spec.encoder, "max_seconds", None)) is not None:
                 hear_at_most(window)
-            if spec.encoder.sight is not None:
+            if spec.name == "image" and spec.encoder.sight is not None:
                 see_as(spec.encoder.sight)
         decode_pool()
         state.quartet_adapters = hot_adapters(current(), state, config, args)

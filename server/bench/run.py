@@ -1,5 +1,6 @@
 """A whole run: every level, and in it the servers by turns, so that what changes meanwhile changes for both."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -87,10 +88,10 @@ async def _block(
     async def ask(index: int, late: float) -> Outcome:
         one = asked[index]
         if by_id:
-            for medium in one.media:
-                if medium not in server.ids:
-                    name = f"{medium[0]}-{medium[1]}"
-                    server.ids[medium] = await server.client.upload(workload.medium(*medium), name)
+            # As a client does that has several new files.
+            new = [medium for medium in dict.fromkeys(one.media) if medium not in server.ids]
+            uploads = (server.client.upload(workload.medium(*medium), f"{medium[0]}-{medium[1]}") for medium in new)
+            server.ids.update(zip(new, await asyncio.gather(*uploads), strict=True))
         body = bodies[index] if bodies else workload.body(one, server.client.target, server.model, server.ids)
         kinds = [modality for modality, _ in one.media]
         counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
