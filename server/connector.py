@@ -7,16 +7,15 @@ loop: the bytes of a data URL are unpacked by threads, everything is decoded by 
 import asyncio
 import math
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 from vllm.exceptions import VLLMValidationError
-from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector, MediaWithBytes
+from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
 
 from model.errors import MediaError
-from model.media import Sound, decode_audio, decode_data_url, decode_image
+from model.media import Sound, decode_data_url
 from model.vllm_adapter.prepared import Keyed
 from server.exchange import current_exchange
 from server.media.encoded import Encoded, Modality
@@ -27,7 +26,6 @@ from server.metrics.media import Reading, reading
 from server.resolvers import DataUrls, KnowsDigest, resolver_of
 
 NAME = "quartet"
-T = TypeVar("T")
 
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="media")
 
@@ -35,24 +33,16 @@ _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="media")
 class QuartetConnector(MediaConnector):
     """Decodes what `server.resolvers` can read; everything else is refused with HTTP 400."""
 
-    def fetch_image(self, image_url: str, *, image_mode: str | None = "RGB") -> Any:
-        """The RGB picture of a data URL with its file's bytes, which identify it in the caches."""
-        return _inline(image_url, _image)
-
     async def fetch_image_async(self, image_url: str, *, image_mode: str | None = "RGB") -> Any:
-        """The same for any address, off the event loop."""
+        """An RGB picture, or what stands for it."""
         return await _fetch(image_url, "image")
 
-    def fetch_audio(self, audio_url: str) -> Any:
-        """The sound of a data URL with its own sampling rate."""
-        return _inline(audio_url, _sound)
-
     async def fetch_audio_async(self, audio_url: str) -> Any:
-        """The same for any address, off the event loop."""
+        """A sound with its own sampling rate, or what stands for it."""
         return await _fetch(audio_url, "audio")
 
     def load_from_url(self, url: str, media_io: Any, **kwargs: Any) -> Any:
-        """Refuse any other kind of medium."""
+        """Refuse any other kind of medium, and any other way: vLLM's API server asks for media as above only."""
         raise VLLMValidationError("this server takes pictures and sounds only", parameter="messages")
 
     async def load_from_url_async(self, url: str, media_io: Any, **kwargs: Any) -> Any:
@@ -145,18 +135,3 @@ def _size(medium: Image.Image | Sound) -> tuple[str, int]:
         return "audio", math.ceil(medium.seconds)
     # It may be smaller now.
     return "image", medium.info.get("pixels", medium.width * medium.height)
-
-
-def _inline(url: str, decode: Callable[[bytes], T]) -> T:
-    try:
-        return decode(decode_data_url(url))
-    except MediaError as error:
-        raise VLLMValidationError(str(error), parameter="messages") from None
-
-
-def _image(data: bytes) -> Any:
-    return MediaWithBytes(decode_image(data, media_limits()), data)
-
-
-def _sound(data: bytes) -> Sound:
-    return decode_audio(data, media_limits())
