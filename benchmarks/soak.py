@@ -39,8 +39,8 @@ MEBIBYTE = 1 << 20
 # Blocks of 128 tokens in the engine's key-value cache. Its memory is taken when a block is first written, and all
 # blocks are used in turn: so few that the warm-up writes them all.
 BLOCKS = 256
-# Kernels that oneDNN keeps, each made for one number of tokens. By default 1024, which thousands of requests still fill,
-# with 40 KiB a request; it would hide whatever else grows.
+# Kernels that oneDNN keeps, each made for one number of tokens. By default 1024, which take thousands of requests to
+# make, 40 KiB for each; that would hide whatever else grows.
 KERNELS = 64
 
 
