@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -35,13 +36,16 @@ NEVER_FOUND = {"/v1/responses/{id}", "/v1/responses/{id}/cancel"}
 UNCOUNTED = {"/health", "/ready", "/metrics"}
 
 
-def run(server: ServerProcess, *flags: str) -> int:
-    """Let schemathesis loose on the server; how many requests it made, all of them answered as documented."""
+def run(server: ServerProcess, folder: Path, *flags: str) -> int:
+    """Let schemathesis loose on the server; how many requests it made, all of them answered as documented.
+
+    It keeps what failed in the folder where it runs and begins with that the next time.
+    """
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.e2e.contract.hooks", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--seed", "1"]
     options = ["--checks", ",".join(CHECKS), "--continue-on-failure", "--no-shrink", "--no-color"]
     done = subprocess.run(
-        [*command, *options, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+        [*command, *options, *flags], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
     found = re.search(r"(\d+) generated, \1 passed", done.stdout)
@@ -49,9 +53,9 @@ def run(server: ServerProcess, *flags: str) -> int:
     return int(found[1])
 
 
-def test_generated_requests(server: ServerProcess) -> None:
+def test_generated_requests(server: ServerProcess, tmp_path: Path) -> None:
     before = Scrape.of_server(server.url)
-    made = run(server, "--phases", "fuzzing", "--max-examples", "10")
+    made = run(server, tmp_path, "--phases", "fuzzing", "--max-examples", "10")
     assert made > 100
     counted = (Scrape.of_server(server.url) - before).by("quartet_requests_total", "route", "status")
     answered = {route for route, status in counted if status == "200"}
@@ -59,8 +63,8 @@ def test_generated_requests(server: ServerProcess) -> None:
     assert answered >= set(ROUTES) - ADAPTER_ROUTES - NEVER_FOUND - UNCOUNTED
 
 
-def test_every_value_of_every_field_of_small_routes(server: ServerProcess) -> None:
-    made = run(server, "--phases", "coverage", "--exclude-tag", "Generation")
+def test_every_value_of_every_field_of_small_routes(server: ServerProcess, tmp_path: Path) -> None:
+    made = run(server, tmp_path, "--phases", "coverage", "--exclude-tag", "Generation")
     assert made > 150
 
 
