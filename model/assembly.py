@@ -24,7 +24,7 @@ from model.tensor_file import write_tensors
 
 LLM_PREFIX, ENCODERS_PREFIX, PROJECTORS_PREFIX = "language_model.", "encoders.", "projectors."
 # Raise this when the assembled layout changes, so that cached assemblies are made again.
-LAYOUT = "2"
+LAYOUT = "3"
 
 
 def is_packed(directory: Path) -> bool:

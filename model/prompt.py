@@ -38,12 +38,10 @@ LONGEST_STRUCTURE = 32_768
 _PRELUDE = """\
 {%- macro quartet_text(text) -%}
 {%- set plain = namespace(text=text) -%}
-{%- for start, controls in CONTROLS -%}
-{%- if start in text -%}
+{%- for start, controls in CONTROLS if start in text -%}
 {%- for control in controls -%}
 {%- set plain.text = plain.text | replace(control, control[:1] ~ ' ' ~ control[1:]) -%}
 {%- endfor -%}
-{%- endif -%}
 {%- endfor -%}
 {{- plain.text -}}
 {%- endmacro -%}
@@ -70,9 +68,7 @@ _PRELUDE = """\
 {%- endmacro -%}
 {%- macro quartet_structure(value, out) -%}
 {%- set out.value = value -%}
-{%- if value is string -%}
-{%- set out.value = quartet_text(value) -%}
-{%- elif value is iterable -%}
+{%- if value is iterable -%}
 {%- set written = value | tojson -%}
 {%- if quartet_text(written) != written -%}
 {%- if written | length > LONGEST -%}
@@ -101,7 +97,9 @@ MEDIA
 {%- for message in messages -%}
 {%- set quartet.message = dict(message) -%}
 {%- for key, value in message.items() -%}
-{%- if key != 'content' -%}
+{%- if key != 'content' and value is string -%}
+{%- set quartet.message = dict(quartet.message, **{key: quartet_text(value)}) -%}
+{%- elif key != 'content' and value is iterable -%}
 {%- set none_ = quartet_structure(value, quartet) -%}
 {%- set quartet.message = dict(quartet.message, **{key: quartet.value}) -%}
 {%- endif -%}
