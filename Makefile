@@ -29,7 +29,7 @@ train: venv ## train the demo model again from nothing: corpus, projectors, chec
 	$(BIN)/quartet eval runs/demo/checkpoint --corpus data/corpus --output runs/demo
 
 test: lint ## run every check: ruff, mypy, pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4
 
 lint: venv ## run ruff and mypy
 	$(BIN)/ruff check $(CODE)

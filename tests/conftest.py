@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +17,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# Files whose tests use the shared server.
+SERVED = (
+    "tests/e2e/",
+    "tests/docs/test_benchmarking.py",
+    "tests/docs/test_evaluation.py",
+    "tests/docs/test_files.py",
+    "tests/docs/test_readme.py",
+    "tests/helm/test_chat_pod.py",
+)
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
@@ -26,14 +36,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that start several servers of their own, too")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # With several test processes: the shared server is started in one of them, what a file shares is made once.
-    served = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("server" if item.path in served else str(item.path)))
+        if "server" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(SERVED):
+            raise pytest.UsageError(
+                f"{item.nodeid} uses the shared server: name its file in SERVED of tests/conftest.py"
+            )
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several test processes share the files among them; those that use the shared server all go to one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "server" if nodeid.startswith(SERVED) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
