@@ -83,7 +83,7 @@ def test_a_full_server_makes_the_alert_fire_and_the_dashboard_shows_it(port: int
         assert [alert["metric"]["instance"] for alert in fired] == [f"127.0.0.1:{port}"]
         # A full server is not a broken one.
         assert running.query('ALERTS{alertname=~"QuartetErrorRatio|QuartetEngineDead"}') == []
-        (refused,) = running.query('quartet_rejected_requests_total{reason="server_overloaded"}')
+        (refused,) = running.until('quartet_rejected_requests_total{reason="server_overloaded"}')
         assert float(refused["value"][1]) == statuses.count(503)
         running.until("sum(rate(quartet_media_decode_seconds_count[1m])) > 0")
         ours = {name: query for name, query in queries().items() if "vllm:" not in query}

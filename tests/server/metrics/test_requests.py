@@ -45,7 +45,7 @@ async def test_answers_by_route_method_and_status(before: Scrape) -> None:
     added = Scrape.of_process() - before
     assert added.by("quartet_requests_total", "route", "method", "status") == {
         ("/v1/chat/completions", "POST", "200"): 3,
-        ("/v1/models/{model}", "POST", "200"): 2,
+        ("/v1/models/{model}", "POST", "405"): 2,
         ("other", "POST", "404"): 1,
     }
     assert added.by("quartet_request_duration_seconds_count", "route") == {
@@ -53,7 +53,10 @@ async def test_answers_by_route_method_and_status(before: Scrape) -> None:
         ("/v1/models/{model}",): 2,
         ("other",): 1,
     }
-    assert added.by("quartet_rejected_requests_total", "reason") == {("not_found",): 1}
+    assert added.by("quartet_rejected_requests_total", "reason") == {
+        ("not_found",): 1,
+        ("method_not_allowed",): 2,
+    }
     assert "quartet_time_to_first_byte_seconds_count" not in added.names()
     assert "quartet_requests_in_flight" not in added.names()
 
