@@ -38,9 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "server" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(SERVED):
+        # The shared one is made of the tiny checkpoint; some files have a fixture of the same name.
+        shared = {"server", "tiny_checkpoint"} <= set(getattr(item, "fixturenames", ()))
+        if shared and not item.nodeid.startswith(SERVED):
             raise pytest.UsageError(
-                f"{item.nodeid} uses the shared server: name its file in SERVED of tests/conftest.py"
+                f"{item.nodeid} uses the shared server: its file belongs in SERVED, tests/conftest.py"
             )
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
