@@ -172,35 +172,35 @@ def settings(adapters: Path) -> ServerSettings:
 
 
 @pytest.fixture
-def server(settings: ServerSettings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    server = Server(settings, QuartetConfig.from_pretrained(tiny_checkpoint))
+def hot(settings: ServerSettings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    hot = Server(settings, QuartetConfig.from_pretrained(tiny_checkpoint))
 
     async def cards(raw: Any) -> list[dict[str, Any]]:
-        return [{"id": name, "parent": "tiny"} for name in server.models.lora_requests]
+        return [{"id": name, "parent": "tiny"} for name in hot.models.lora_requests]
 
     monkeypatch.setattr(routes, "cards", cards)
-    return server
+    return hot
 
 
-async def test_loading_and_unloading(server: Server, adapters: Path) -> None:
-    loaded = await server.post("load", lora_name="new", lora_path="a1")
+async def test_loading_and_unloading(hot: Server, adapters: Path) -> None:
+    loaded = await hot.post("load", lora_name="new", lora_path="a1")
     assert loaded.status_code == 200, loaded.text
     sha256 = loaded.json()["sha256"]
     assert loaded.json() == {"id": "new", "parent": "tiny", "sha256": sha256}
-    path = server.models.lora_requests["new"].lora_path
+    path = hot.models.lora_requests["new"].lora_path
     assert not Path(path).is_relative_to(adapters)
-    again = error_of(await server.post("load", lora_name="new", lora_path="a2"))
+    again = error_of(await hot.post("load", lora_name="new", lora_path="a2"))
     assert (again["code"], again["param"]) == ("adapter_exists", "lora_name")
-    replaced = await server.post("load", lora_name="new", lora_path=str(adapters / "a2"), load_inplace=True)
+    replaced = await hot.post("load", lora_name="new", lora_path=str(adapters / "a2"), load_inplace=True)
     assert replaced.status_code == 200
-    assert server.models.lora_requests["new"].lora_path != path
-    assert (await server.post("load", lora_name="other", lora_path="a1", sha256=sha256)).status_code == 200
-    gone = await server.post("unload", lora_name="new")
+    assert hot.models.lora_requests["new"].lora_path != path
+    assert (await hot.post("load", lora_name="other", lora_path="a1", sha256=sha256)).status_code == 200
+    gone = await hot.post("unload", lora_name="new")
     assert gone.json() == {"id": "new", "object": "model", "deleted": True}
-    assert set(server.models.lora_requests) == {"static", "other"}
-    assert error_of(await server.post("unload", lora_name="new"))["code"] == "model_not_found"
+    assert set(hot.models.lora_requests) == {"static", "other"}
+    assert error_of(await hot.post("unload", lora_name="new"))["code"] == "model_not_found"
     for path in ("load", "unload"):
-        fixed = await server.post(path, lora_name="static", **({"lora_path": "a1"} if path == "load" else {}))
+        fixed = await hot.post(path, lora_name="static", **({"lora_path": "a1"} if path == "load" else {}))
         assert fixed.status_code == 400
         assert error_of(fixed)["code"] == "adapter_exists"
 
@@ -223,40 +223,40 @@ async def test_loading_and_unloading(server: Server, adapters: Path) -> None:
         ({"lora_name": "../x", "lora_path": "a1"}, "lora_name", "invalid_value"),
     ],
 )
-async def test_bad_requests(server: Server, body: dict[str, Any], param: str, code: str) -> None:
-    response = await server.post("load", **body)
+async def test_bad_requests(hot: Server, body: dict[str, Any], param: str, code: str) -> None:
+    response = await hot.post("load", **body)
     assert response.status_code == 400, response.text
     error = error_of(response)
     assert (error["param"], error["code"]) == (param, code)
-    assert set(server.models.lora_requests) == {"static"}
+    assert set(hot.models.lora_requests) == {"static"}
 
 
-async def test_what_the_engine_refuses(server: Server) -> None:
-    assert (await server.post("load", lora_name="new", lora_path="a1")).status_code == 200
-    before = server.models.lora_requests["new"]
-    server.models.refuses = "Call to add_lora failed: rank in /some/where/config too large"
-    error = error_of(await server.post("load", lora_name="new", lora_path="a2", load_inplace=True))
+async def test_what_the_engine_refuses(hot: Server) -> None:
+    assert (await hot.post("load", lora_name="new", lora_path="a1")).status_code == 200
+    before = hot.models.lora_requests["new"]
+    hot.models.refuses = "Call to add_lora failed: rank in /some/where/config too large"
+    error = error_of(await hot.post("load", lora_name="new", lora_path="a2", load_inplace=True))
     assert error["message"] == "the engine refused the adapter: Call to add_lora failed: rank in ... too large"
-    assert server.models.lora_requests["new"] is before
+    assert hot.models.lora_requests["new"] is before
 
 
-async def test_only_admins(server: Server, settings: ServerSettings) -> None:
+async def test_only_admins(hot: Server, settings: ServerSettings) -> None:
     for role in ("user", None):
-        server.role = role
-        response = await server.post("load", lora_name="new", lora_path="a1")
+        hot.role = role
+        response = await hot.post("load", lora_name="new", lora_path="a1")
         assert response.status_code == 403
         assert error_of(response)["type"] == "permission_error"
-    server.app.state.quartet_adapters.alone = False
-    server.role = "admin"
-    assert (await server.post("load", lora_name="new", lora_path="a1")).status_code == 501
+    hot.app.state.quartet_adapters.alone = False
+    hot.role = "admin"
+    assert (await hot.post("load", lora_name="new", lora_path="a1")).status_code == 501
     assert hot_adapters(settings, None, None, SimpleNamespace(api_server_count=2)).alone is False  # type: ignore[union-attr]
 
 
 async def test_absent_unless_allowed(adapters: Path, tiny_checkpoint: Path) -> None:
     config = QuartetConfig.from_pretrained(tiny_checkpoint)
     for values in ({}, {"api_key": KEY}, {"lora_directory": str(adapters)}):
-        server = Server(ServerSettings(**values), config)  # type: ignore[arg-type]
-        response = await server.post("load", lora_name="new", lora_path="a1")
+        hot = Server(ServerSettings(**values), config)  # type: ignore[arg-type]
+        response = await hot.post("load", lora_name="new", lora_path="a1")
         assert response.status_code == 404
     for path in ADAPTER_ROUTES:
         assert (await post(AllowedRoutes(application(body={})), path)).status_code == 404
