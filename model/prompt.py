@@ -11,7 +11,7 @@ apart by a space: no user, document or tool can end a turn, open another one, or
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from transformers import AddedToken, PreTrainedTokenizerBase
@@ -144,13 +144,15 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def neutralised(text: str, controls: Iterable[str]) -> str:
     """A text as the model gets it: spellings of control tokens are the same characters, kept apart by a space."""
-    for _, group in _grouped(controls):
+    for _, group in _grouped(tuple(controls)):
         for control in group:
             text = text.replace(control, f"{control[:1]} {control[1:]}")
     return text
 
 
-def _grouped(controls: Iterable[str]) -> list[tuple[str, list[str]]]:
+# Training and evaluation ask for every text of every message, of one tokenizer.
+@lru_cache(maxsize=8)
+def _grouped(controls: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """Control tokens by their first two characters, so that a text is looked through for few of them.
 
     One that overlaps itself is there as often as it takes to part all of a row of them. One character cannot be parted,
@@ -172,7 +174,9 @@ def chat_template(base: str, config: QuartetConfig, controls: Iterable[str]) -> 
         for name, s in specs.items()
     )
     texts = "(" + ", ".join(quote(kind) for kind in TEXT_PARTS) + ")"
-    groups = ", ".join(f"({quote(start)}, [{', '.join(map(quote, group))}])" for start, group in _grouped(controls))
+    groups = ", ".join(
+        f"({quote(start)}, [{', '.join(map(quote, group))}])" for start, group in _grouped(tuple(controls))
+    )
     prelude = _PRELUDE.replace("LONGEST", str(LONGEST_STRUCTURE)).replace("MEDIA\n", media).replace("TEXT_PARTS", texts)
     return prelude.replace("CONTROLS", f"[{groups}]") + base
 
@@ -314,9 +318,9 @@ class Prompt:
         return [neutralised(text, self._controls).strip() for text in texts]
 
     @cached_property
-    def _controls(self) -> list[str]:
+    def _controls(self) -> tuple[str, ...]:
         """Spellings of the tokenizer's control tokens, one of which ends a turn."""
-        return [control for control in control_tokens(self.tokenizer) if control]
+        return tuple(control for control in control_tokens(self.tokenizer) if control)
 
     @staticmethod
     def _reduce(content: Any) -> Any:

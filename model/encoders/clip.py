@@ -7,9 +7,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from model.encoders.images import centre_crop, to_tensor
+from model.encoders.images import to_tensor
 from model.encoders.tower import VisionTowerConfig
-from model.sight import Sight
+from model.sight import Sight, centre_crop
 
 # CLIP's published channel statistics, on 0..255.
 PIXEL_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))

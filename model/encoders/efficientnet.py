@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.encoders.base import EncoderConfig, load_state
-from model.encoders.images import centre_crop, to_tensor
+from model.encoders.images import to_tensor
 from model.fields import check_choice
-from model.sight import Sight
+from model.sight import Sight, centre_crop
 
 # (width multiplier, depth multiplier, input pixels), from the Lite release.
 VARIANTS = {

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from model.encoders.clip import PIXEL_MEAN, PIXEL_STD
 from model.encoders.imagebind import ImageBindConfig, Trunk, published_names
-from model.encoders.images import centre_crop, to_tensor
-from model.sight import Sight
+from model.encoders.images import to_tensor
+from model.sight import Sight, centre_crop
 
 IMAGE_SIZE, PATCH = 224, 14
 # A picture is seen as a film of two equal frames.

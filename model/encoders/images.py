@@ -1,4 +1,4 @@
-"""Picture preprocessing shared by the image encoders: resize, crop, scale, normalise."""
+"""Picture preprocessing shared by the image encoders: scale, normalise. They resize and crop by `model.sight`."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-
-from model.sight import centre_crop as centre_crop
-from model.sight import resize_short_side as resize_short_side
 
 
 def to_tensor(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
