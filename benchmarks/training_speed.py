@@ -6,7 +6,8 @@
 Three loops take turns, so that whatever else the machine does hits all of them alike; ratios are those of each round.
 Beside the wall time stands the processor's time of the process, which is the same on a busy machine.
 
-quartet    cached features, samples joined into conversations, batches of one length, logits where an answer is
+quartet    cached features, samples joined into conversations, batches of one length, what all rows begin with computed
+           once, logits where an answer is
 plain      transformers as it comes: every sample a row, media decoded and encoded in the step, batches in random order
            padded to their longest row, logits of every position; the same weights, precision, optimizer and, on
            average, as many samples per batch
@@ -26,7 +27,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from model.adapter import MEDIA
 from model.encoders import encode, load_state
 from model.prompt import IGNORE
 from model.reference import QuartetForConditionalGeneration
+from model.shared_prefix import sharing
 from training.batches import Batch, LengthBatches
 from training.cache.features import prepare_medium
 from training.data import Sample
@@ -126,7 +128,8 @@ def text(built: Built, prepared: Prepared, batches: Sequence[Batch], optimizer: 
         # An adapter of scope `media` would be off for words, and cost nothing.
         model.embed, model._adapted = embed, nullcontext  # type: ignore[method-assign, assignment]
         try:
-            loss = model(ids.to(model.device), labels=inputs["labels"].to(model.device)).loss
+            given = {"labels": inputs["labels"].to(model.device), "prefix": prepared.collator.prefix}
+            loss = model(ids.to(model.device), **given).loss
         finally:
             del model.embed, model._adapted
         update(model, loss, optimizer)
@@ -210,7 +213,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, help="the accelerator's dense peak in the recipe's dtype, TFLOP/s")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         recipe = recorded(read_recipe(options.recipe), Path(folder))
         problems = ProblemLog()
         built = build(recipe, options.corpus, Path(folder), problems)
@@ -219,6 +222,8 @@ def main() -> None:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), stage.learning_rates))
         model.eval()
+        if prepared.collator.prefix:
+            stack.enter_context(sharing(model.language_model))
         apart = model.config.adapter_scope == MEDIA
         batches = LengthBatches(prepared.data, prepared.collator.lengths, stage, recipe.seed, apart=apart)
         size = round(statistics.mean(batch.samples for batch in batches.plan))

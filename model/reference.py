@@ -20,6 +20,7 @@ from model.configuration import QuartetConfig
 from model.encoders import encode
 from model.errors import PromptError
 from model.prompt import IGNORE
+from model.shared_prefix import Layout, arguments
 
 
 @dataclass(frozen=True)
@@ -132,24 +133,39 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         attention_mask: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
         labels: Tensor | None = None,
+        prefix: int = 0,
     ) -> CausalLMOutput:
         """Next-token loss, or logits of every position.
 
         With `labels` `[batch, n]` the loss is the mean over labelled tokens and logits exist only where a label asks
         for one (`[labelled, vocab]`): the vocabulary is by far the widest layer of a small model.
+
+        With `prefix` too, so many tokens, none of them a medium and none asked for by a label, are the same in all rows
+        and are computed once, see `model.shared_prefix`, whose attention the language model must have by then.
         """
         embeddings = self.embed(input_ids, features or {})
         if labels is None:
             with self._adapted(input_ids):
                 output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
             return CausalLMOutput(logits=self._suppress(output.logits))
-        targets = labels[:, 1:]
+        rows, length = input_ids.shape
+        layout = Layout(prefix, rows, length - prefix) if prefix else None
+        given = {"inputs_embeds": embeddings, "attention_mask": attention_mask, "use_cache": False}
+        if layout is not None:
+            given = arguments(layout, embeddings)
+        targets = labels[:, prefix + 1 :]
         wanted = targets != IGNORE
+
+        def select(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+            """The states that a label asks for."""
+            states = layout.behind(args[0]) if layout is not None else args[0]
+            return (states[:, :-1][wanted],)
+
         # The language model's own forward, because some scale or cap their logits after the output layer.
-        hook = self.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0][:, :-1][wanted],))
+        hook = self.get_output_embeddings().register_forward_pre_hook(select)
         try:
             with self._adapted(input_ids):
-                output = self.language_model(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+                output = self.language_model(**given)
         finally:
             hook.remove()
         logits = self._suppress(output.logits)

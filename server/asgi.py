@@ -1,6 +1,6 @@
 """The ASGI types, and how a middleware answers by itself."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
 from typing import Any
 
 from server.errors import ApiError
@@ -12,8 +12,28 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+class _Held:
+    """Awaited any number of times, it is there."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_HELD = _Held()
 # What an answer's headers say about its body.
 _OF_THE_BODY = (b"content-length", b"content-type", b"transfer-encoding")
+
+
+def held() -> Awaitable[None]:
+    """What a `send` gives for a message that it keeps: there is nothing to wait for.
+
+    A piece of a stream goes through a `send` of every middleware. So these are no coroutines: they look at the message
+    and give what the next one gives, and only the server's own is awaited.
+    """
+    return _HELD
 
 
 async def answer(send: Send, error: ApiError, headers: Headers = ()) -> None:

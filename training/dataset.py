@@ -6,11 +6,12 @@ and several media over several turns is what the model sees from the start.
 
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -67,6 +68,21 @@ class Conversations(Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
         return Row(self._ids[place].tolist(), self._labels[place].tolist(), self.media[index], self.samples[index])
+
+    def prefix(self, media: Collection[int]) -> int:
+        """Tokens that all rows begin with: as many as can be computed once for all (`model.shared_prefix`).
+
+        None of them is in `media`, the ids of placeholders, and none of them or the next is learned.
+        """
+        ids, labels = np.asarray(self._ids), np.asarray(self._labels)
+        found = self.lengths[0] if self.lengths else 0
+        for start, length in zip(self._starts, self.lengths, strict=False):
+            # The next token is asked for by the last of the prefix.
+            found = min(found, length - 1)
+            here, asked = ids[start : start + found], labels[start + 1 : start + found + 1]
+            last = (here != ids[:found]) | np.isin(here, list(media)) | (asked != IGNORE)
+            found = int(last.argmax()) if last.any() else found
+        return found
 
 
 def encode_row(prompt: Prompt, sample: Sample, max_length: int | None = None) -> Row:
@@ -173,16 +189,26 @@ class Collator:
             holds its preprocessed media instead.
         lengths: a batch is padded to the smallest that holds its rows.
         pad: token id of padding.
+        prefix: tokens that all rows begin with and that are computed once; 0: every row for itself.
     """
 
-    def __init__(self, config: QuartetConfig, caches: Mapping[str, Features], lengths: Sequence[int], pad: int) -> None:
-        self.config, self.caches, self.lengths, self.pad = config, caches, lengths, pad
+    def __init__(
+        self,
+        config: QuartetConfig,
+        caches: Mapping[str, Features],
+        lengths: Sequence[int],
+        pad: int,
+        *,
+        prefix: int = 0,
+    ) -> None:
+        self.config, self.caches, self.lengths, self.pad, self.prefix = config, caches, lengths, pad, prefix
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """`input_ids` and `labels` `[batch, length]`, and `features` `[media, length, dim]` per modality.
 
-        `media` holds a list of preprocessed media per modality whose encoder is trained; it is missing where there is
-        none. Rows are padded on the right, where causal attention never looks, so no mask is needed.
+        `media` holds a list of preprocessed media per modality whose encoder is trained, and `prefix` the tokens that
+        all rows begin with; they are missing where there are none. Rows are padded on the right, where causal attention
+        never looks, so no mask is needed.
         """
         length = bucket(max(len(row.input_ids) for row in rows), self.lengths)
         input_ids = torch.full((len(rows), length), self.pad)
@@ -204,4 +230,8 @@ class Collator:
             else:
                 features[name] = source.stack(references)
         batch: dict[str, Any] = {"input_ids": input_ids, "labels": labels, "features": features}
-        return {**batch, "media": media} if media else batch
+        if media:
+            batch["media"] = media
+        if self.prefix:
+            batch["prefix"] = self.prefix
+        return batch

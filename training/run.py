@@ -31,6 +31,7 @@ from model.errors import DataError
 from model.llm import load_llm_config, load_tokenizer
 from model.prompt import Prompt
 from model.reference import QuartetForConditionalGeneration
+from model.shared_prefix import can_share
 from training.batches import padded_lengths
 from training.build import build_model
 from training.cache import FeatureCache
@@ -53,6 +54,8 @@ from training.trainer import LOGGING_STEPS, Surroundings, train_stage
 from training.validation import Validator
 from training.weights import recorded
 
+# Fewer tokens in common than this are not worth an attention of their own.
+WORTH_SHARING = 8
 CHECKPOINT, LOG, PROBLEMS, BOARD = "checkpoint", "log.jsonl", "problems.jsonl", "tensorboard"
 
 
@@ -230,10 +233,18 @@ def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]],
     )
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
-    collator = Collator(built.config, built.parts.caches, lengths, pad)
+    collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=shared_prefix(stage, data, built))
     counts = {source: len(members) for source, members in chosen.items()}
     validator = make_validator(stage, held, built) if settings is not None else None
     return Prepared(stage, data, collator, validator, counts)
+
+
+def shared_prefix(stage: Stage, data: Conversations, built: Built) -> int:
+    """Tokens that the rows of a batch share and the language model computes once; 0 where that saves nothing."""
+    prefix = data.prefix(built.config.media_token_ids.values())
+    if prefix < WORTH_SHARING or stage.rows(min(data.lengths)) == 1:
+        return 0
+    return prefix if can_share(built.model.language_model, prefix, stage.max_length) else 0
 
 
 def make_validator(stage: Stage, held: list[Sample], built: Built) -> Validator:

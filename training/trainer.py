@@ -7,6 +7,7 @@ learning rates by part (`selection`), saved steps that hold only what is trained
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from model.encoders import encode
 from model.errors import ConfigurationError
 from model.prompt import IGNORE
 from model.reference import QuartetForConditionalGeneration
+from model.shared_prefix import sharing
 from training.batches import LengthBatches
 from training.dataset import Collator, Conversations
 from training.progress import Board, Meter, Progress
@@ -308,7 +310,8 @@ def train_stage(
     found = saved_steps(output) if resume else []
     args = training_arguments(stage, output, around, validator)
     trainer = QuartetTrainer(model, stage, data, collator, args, validator=validator, around=around)
-    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    with sharing(model.language_model) if collator.prefix else nullcontext():
+        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if stage.gradient_checkpointing:
         # The trainer leaves it on, also for the stages that follow.
         model.gradient_checkpointing_disable()

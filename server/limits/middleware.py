@@ -1,6 +1,7 @@
 """429 when a key has used what it may; `x-ratelimit-*` on every answer of a key with limits, also on successes."""
 
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from server.asgi import App, Message, Receive, Scope, Send, answer
@@ -37,10 +38,10 @@ class KeyLimits:
         exchange.gates.append(budget.read)
         exchange.media_gates.append(budget.medium)
 
-        async def told(message: Message) -> None:
+        def told(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), *budget.headers()]}
-            await send(message)
+            return send(message)
 
         if key.concurrent_requests is not None and self._running[key.name] >= key.concurrent_requests:
             message = f"{key.concurrent_requests} requests of this key are running already; wait for one of them"

@@ -5,8 +5,9 @@ What is over is answered with 413 or 408 and the connection is closed, so that t
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
-from server.asgi import App, Message, Receive, Scope, Send, answer, header
+from server.asgi import App, Message, Receive, Scope, Send, answer, header, held
 from server.errors import ApiError
 from server.settings import current
 
@@ -82,8 +83,8 @@ class _Body:
         self._complete = not message.get("more_body", False)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if self.refused is not None and not self.started:
-            return  # the application's answer to half a request; ours follows
+            return held()  # the application's answer to half a request; ours follows
         self.started = True
-        await self._send(message)
+        return self._send(message)

@@ -7,13 +7,13 @@ held. Successes pass at once, piece by piece.
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 
 from model.errors import MediaError, MediaLimitError
-from server.asgi import App, Message, Receive, Scope, Send, answer, header
+from server.asgi import App, Message, Receive, Scope, Send, answer, header, held
 from server.content import Part, nth
 from server.errors import ApiError, RefusedError
 from server.exchange import Exchange, current_exchange
@@ -64,27 +64,25 @@ class _Reply:
         self._error_start: Message | None = None
         self._error_body: list[bytes] = []
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Pass a success on at once; hold an error back until it is complete."""
         if message["type"] == "http.response.start":
             if message["status"] >= 400:
                 self._error_start = message
-                return
+                return held()
             self._started = True
             self._streams = header(message.get("headers", ()), b"content-type").startswith(b"text/event-stream")
         elif message["type"] == "http.response.body":
             if self._error_start is not None:
                 self._error_body.append(message.get("body", b""))
-                if not message.get("more_body", False):
-                    await self._explain()
-                return
+                return held() if message.get("more_body", False) else self._explain()
             self._ended = not message.get("more_body", False)
             if self._streams:
                 body = message.get("body", b"")
                 self._named_events += body.startswith(b"event:")
                 if body.startswith(_STREAMED):
                     message = {**message, "body": self._streamed(body)}
-        await self._send(message)
+        return self._send(message)
 
     async def fail(self, error: ApiError) -> None:
         """Answer with an error, or end the stream that has begun with one.

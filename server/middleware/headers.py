@@ -7,6 +7,7 @@ engine gets the same id, so that its log, the answer's `id` and the header agree
 import re
 import time
 import uuid
+from collections.abc import Awaitable
 
 from server.asgi import App, Message, Receive, Scope, Send, header
 from server.exchange import Exchange, begin
@@ -34,12 +35,12 @@ class RequestHeaders:
         exchange = Exchange(request_id=name.decode())
         begin(exchange)
 
-        async def named(message: Message) -> None:
+        def named(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 took = round((time.perf_counter() - exchange.started) * 1000)
                 added = [(NAME, name), (b"openai-processing-ms", str(took).encode())]
                 kept = [(key, value) for key, value in message.get("headers", ()) if key.lower() != NAME]
                 message = {**message, "headers": [*kept, *added]}
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, named)

@@ -4,7 +4,7 @@ Stands just inside `RequestHeaders`, so it sees the answers of all other middlew
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from server.asgi import App, Message, Receive, Scope, Send, header
@@ -95,7 +95,7 @@ class _Watch:
             self._received += len(message.get("body", b""))
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._streams = header(message.get("headers", ()), b"content-type").startswith(b"text/event-stream")
@@ -105,7 +105,7 @@ class _Watch:
                 self._first_byte = time.perf_counter()
             self._sent += size
             self._complete = not message.get("more_body", False)
-        await self._send(message)
+        return self._send(message)
 
     def outcome(self, exchange: Exchange, scope: Scope, failed: bool) -> Outcome:
         # What is raised before an answer began becomes a 500 outside of this middleware.

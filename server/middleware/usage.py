@@ -7,9 +7,10 @@ found is never something that the model wrote.
 """
 
 import json
+from collections.abc import Awaitable
 from typing import Any
 
-from server.asgi import App, Message, Receive, Scope, Send, header
+from server.asgi import App, Message, Receive, Scope, Send, header, held
 from server.exchange import Exchange, current_exchange
 from server.prompts import token_details
 
@@ -41,23 +42,23 @@ class _Answer:
         self._held: Message | None = None
         self._rewrites = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             kind = header(message.get("headers", ()), b"content-type")
             if message["status"] == 200 and kind.startswith(b"application/json"):
                 self._held = message
-                return
+                return held()
             self._rewrites = message["status"] == 200 and kind.startswith(b"text/event-stream")
         elif message["type"] == "http.response.body":
             if self._held is not None:
-                message = await self._release(message)
-            elif self._rewrites:
+                return self._release(message)
+            if self._rewrites:
                 body = message.get("body", b"")
                 if _KEY in body:
                     message = {**message, "body": rewrite(body, self._exchange)}
-        await self._send(message)
+        return self._send(message)
 
-    async def _release(self, message: Message) -> Message:
+    async def _release(self, message: Message) -> None:
         start, self._held = self._held, None
         assert start is not None
         if not message.get("more_body", False):
@@ -66,7 +67,7 @@ class _Answer:
             start = {**start, "headers": [*others, (b"content-length", str(len(body)).encode())]}
             message = {**message, "body": body}
         await self._send(start)
-        return message
+        await self._send(message)
 
 
 def rewrite(body: bytes, exchange: Exchange) -> bytes:

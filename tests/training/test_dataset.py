@@ -185,3 +185,34 @@ def test_rows_are_padded_on_the_right_and_nothing_is_learned_there(
     assert batch["input_ids"][0].tolist() == [5, 6, 7] + [9] * 61
     assert batch["labels"][0].tolist() == [IGNORE, 6, 7] + [IGNORE] * 61
     assert batch["features"] == {}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(st.sampled_from([1, 2, 9]), st.booleans()), min_size=1, max_size=6), min_size=1, max_size=4
+    )
+)
+def test_a_prefix_is_what_all_rows_begin_with_before_a_medium_or_an_answer(rows: list[list[tuple[int, bool]]]) -> None:
+    data = Conversations(
+        Row([token for token, _ in row], [token if learned else IGNORE for token, learned in row], []) for row in rows
+    )
+    prefix = data.prefix([9])
+    shortest = min(map(len, rows))
+    # Token by token, as it is defined.
+    same = [
+        n + 1 < shortest
+        and len({row[n][0] for row in rows}) == 1
+        and rows[0][n][0] != 9
+        and not any(row[n + 1][1] for row in rows)
+        for n in range(shortest)
+    ]
+    assert prefix == (same.index(False) if False in same else shortest)
+
+
+def test_a_batch_says_what_its_rows_begin_with(prompt: Prompt, caches: dict[str, FeatureCache]) -> None:
+    rows = [Row([5, 6, 7], [IGNORE, IGNORE, 7], []), Row([5, 6, 8], [IGNORE, IGNORE, 8], [])]
+    assert Conversations(rows).prefix([9]) == 1, "the second token asks for an answer"
+    assert Conversations([]).prefix([9]) == 0
+    assert "prefix" not in Collator(prompt.config, caches, [16], pad=0)(rows)
+    assert Collator(prompt.config, caches, [16], pad=0, prefix=1)(rows)["prefix"] == 1
