@@ -114,9 +114,16 @@ def test_the_fused_kernel_gives_the_same(monkeypatch):
 def test_the_implementation_is_given_back():
     llm = AutoModelForCausalLM.from_config(LLAMA)
     before = llm.config._attn_implementation
-    with pytest.raises(RuntimeError), sharing(llm):
+    with sharing(llm):
         assert llm.config._attn_implementation == IMPLEMENTATION
-        raise RuntimeError
+    assert llm.config._attn_implementation == before
+
+    def fail() -> None:
+        with sharing(llm):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert llm.config._attn_implementation == before
 
 

@@ -102,6 +102,28 @@ def test_text_only_logits_are_the_language_models_own(trained: Path, parts: Path
     assert torch.equal(ours[..., : own.shape[-1]], own)
 
 
+def test_a_shared_prefix_changes_nothing_but_the_time(
+    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes = []
+    make = Collator.__init__
+
+    def watched(self: Collator, *args: Any, prefix: int = 0) -> None:
+        prefixes.append(prefix)
+        make(self, *args, prefix=prefix)
+
+    monkeypatch.setattr(Collator, "__init__", watched)
+    monkeypatch.setattr(run_module, "WORTH_SHARING", 1)
+    run(recipe_of(stage(steps=4)), corpus, tmp_path / "shared", logging_steps=1)
+    monkeypatch.setattr(run_module, "WORTH_SHARING", 1 << 20)
+    run(recipe_of(stage(steps=4)), corpus, tmp_path / "plain", logging_steps=1)
+    assert prefixes[0] > 0
+    assert prefixes[-1] == 0
+    losses = [[loss for _, loss in entries(tmp_path / name)] for name in ("shared", "plain")]
+    assert len(losses[0]) == 4
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_it_is_reported_what_was_done(trained: Path) -> None:
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
     report = (trained / "report.md").read_text()
