@@ -12,28 +12,21 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
+# What an answer's headers say about its body.
+_OF_THE_BODY = (b"content-length", b"content-type", b"transfer-encoding")
 
 
 class _Held:
-    """Awaited any number of times, it is there."""
+    """Nothing to wait for, however often it is awaited."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
         yield
 
 
-_HELD = _Held()
-# What an answer's headers say about its body.
-_OF_THE_BODY = (b"content-length", b"content-type", b"transfer-encoding")
-
-
-def held() -> Awaitable[None]:
-    """What a `send` gives for a message that it keeps: there is nothing to wait for.
-
-    A piece of a stream goes through a `send` of every middleware. So these are no coroutines: they look at the message
-    and give what the next one gives, and only the server's own is awaited.
-    """
-    return _HELD
+# What a `send` gives for a message that it keeps. A piece of a stream goes through a `send` of every middleware, so
+# these are no coroutines: they look at it and give what the next one gives, and only the server's own is awaited.
+HELD = _Held()
 
 
 async def answer(send: Send, error: ApiError, headers: Headers = ()) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 
-from server.asgi import App, Message, Receive, Scope, Send, answer, header, held
+from server.asgi import HELD, App, Message, Receive, Scope, Send, answer, header
 from server.errors import ApiError
 from server.settings import current
 
@@ -85,6 +85,6 @@ class _Body:
 
     def send(self, message: Message) -> Awaitable[None]:
         if self.refused is not None and not self.started:
-            return held()  # the application's answer to half a request; ours follows
+            return HELD  # the application's answer to half a request; ours follows
         self.started = True
         return self._send(message)

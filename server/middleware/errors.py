@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 
 from model.errors import MediaError, MediaLimitError
-from server.asgi import App, Message, Receive, Scope, Send, answer, header, held
+from server.asgi import HELD, App, Message, Receive, Scope, Send, answer, header
 from server.content import Part, nth
 from server.errors import ApiError, RefusedError
 from server.exchange import Exchange, current_exchange
@@ -69,13 +69,13 @@ class _Reply:
         if message["type"] == "http.response.start":
             if message["status"] >= 400:
                 self._error_start = message
-                return held()
+                return HELD
             self._started = True
             self._streams = header(message.get("headers", ()), b"content-type").startswith(b"text/event-stream")
         elif message["type"] == "http.response.body":
             if self._error_start is not None:
                 self._error_body.append(message.get("body", b""))
-                return held() if message.get("more_body", False) else self._explain()
+                return HELD if message.get("more_body", False) else self._explain()
             self._ended = not message.get("more_body", False)
             if self._streams:
                 body = message.get("body", b"")

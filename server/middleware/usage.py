@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable
 from typing import Any
 
-from server.asgi import App, Message, Receive, Scope, Send, header, held
+from server.asgi import HELD, App, Message, Receive, Scope, Send, header
 from server.exchange import Exchange, current_exchange
 from server.prompts import token_details
 
@@ -47,7 +47,7 @@ class _Answer:
             kind = header(message.get("headers", ()), b"content-type")
             if message["status"] == 200 and kind.startswith(b"application/json"):
                 self._held = message
-                return held()
+                return HELD
             self._rewrites = message["status"] == 200 and kind.startswith(b"text/event-stream")
         elif message["type"] == "http.response.body":
             if self._held is not None:
