@@ -111,6 +111,20 @@ def test_the_fused_kernel_gives_the_same(monkeypatch):
         torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-5, msg=key)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_in_float32_are_computed_with_in_bfloat16(monkeypatch, fused):
+    _, model = wrap(LLAMA)
+    ids, labels, features = batch()
+    if fused:
+        monkeypatch.setattr(shared_prefix, "_plain", shared_prefix._fused)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, _ = learn(model, input_ids=ids, labels=labels, features=features)
+        with sharing(model.language_model):
+            loss, found = learn(model, input_ids=ids, labels=labels, features=features, prefix=PREFIX)
+    torch.testing.assert_close(loss, plain, rtol=2e-2, atol=0)
+    assert all(gradient.isfinite().all() for gradient in found.values())
+
+
 def test_the_implementation_is_given_back():
     llm = AutoModelForCausalLM.from_config(LLAMA)
     before = llm.config._attn_implementation
