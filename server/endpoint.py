@@ -31,8 +31,8 @@ from server.prompts import count_prompts
 from server.settings import current
 from server.traces.engine import trace_engine
 
-# Objects that are made between two looks of the garbage collector at the youngest. By default it is 700, less than an
-# answer is made of, and 3 % of the time of this process were spent on looking.
+# Objects that are made between two looks of the garbage collector at the youngest. Python's own 700 are as many as three
+# answers leave, and 3 % of the time of this process were spent on looking.
 YOUNG = 5_000
 
 
