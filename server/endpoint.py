@@ -31,7 +31,7 @@ from server.prompts import count_prompts
 from server.settings import current
 from server.traces.engine import trace_engine
 
-# Objects that are made between two looks of the garbage collector at the youngest. Python's own 700 are as many as three
+# Objects that are made between two looks of the garbage collector at the youngest. Python's own 700 are what three
 # answers leave, and 3 % of the time of this process were spent on looking.
 YOUNG = 5_000
 
