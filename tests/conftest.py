@@ -27,9 +27,25 @@ SERVED = (
     "tests/helm/test_chat_pod.py",
 )
 
+# Of these, files whose tests start what they need themselves: they run beside the others.
+APART = (
+    "tests/e2e/playground/test_conversation.py",
+    "tests/e2e/playground/test_safety.py",
+    "tests/e2e/playground/test_use.py",
+    "tests/e2e/test_adapters.py",
+    "tests/e2e/test_encode_once.py",
+    "tests/e2e/test_life.py",
+    "tests/e2e/test_proxy.py",
+)
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+def is_served(nodeid: str) -> bool:
+    """Whether a test belongs to the process that holds the shared server."""
+    return nodeid.startswith(SERVED) and not nodeid.startswith(APART)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,9 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         # The shared one is made of the tiny checkpoint; some files have a fixture of the same name.
         shared = {"server", "tiny_checkpoint"} <= set(getattr(item, "fixturenames", ()))
-        if shared and not item.nodeid.startswith(SERVED):
+        if shared and not is_served(item.nodeid):
             raise pytest.UsageError(
-                f"{item.nodeid} uses the shared server: its file belongs in SERVED, tests/conftest.py"
+                f"{item.nodeid} uses the shared server: its file belongs in SERVED, tests/conftest.py, and not in APART"
             )
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
@@ -55,7 +71,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "server" if nodeid.startswith(SERVED) else nodeid.partition("::")[0]
+            return "server" if is_served(nodeid) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
 

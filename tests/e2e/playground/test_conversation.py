@@ -1,6 +1,7 @@
 """A conversation in the browser: what is sent, what is shown, and what happens when it fails."""
 
 import base64
+import re
 import threading
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_a_stream_that_fails_keeps_what_was_said_and_can_be_repeated(tab: Visit,
     assert tab.answer == "Half an"
     tab.page.get_by_role("button", name="Retry").click()
     expect(tab.page.locator(".turn.assistant.done")).to_have_text(
-        "AnswerWhole.2 tokens · 42 in all · 16 cached · 0.0 sCopyRetry"
+        re.compile(r"^AnswerWhole\.2 tokens · 42 in all · 16 cached · \d+\.\d sCopyRetry$")
     )
     assert scripted.asked[0] == scripted.asked[1]
 
