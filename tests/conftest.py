@@ -27,15 +27,14 @@ SERVED = (
     "tests/helm/test_chat_pod.py",
 )
 
-# Of these, files whose tests start what they need themselves: they run beside the others.
+# Of these, files whose tests start what they need themselves: they run beside the others. Only some, because files with
+# few tests come last, where a slow one would keep a core waiting.
 APART = (
     "tests/e2e/playground/test_conversation.py",
     "tests/e2e/playground/test_safety.py",
     "tests/e2e/playground/test_use.py",
     "tests/e2e/test_adapters.py",
     "tests/e2e/test_encode_once.py",
-    "tests/e2e/test_life.py",
-    "tests/e2e/test_proxy.py",
 )
 
 # How long an example takes says how busy the machine is, not whether the code is right.

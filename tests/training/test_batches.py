@@ -99,7 +99,8 @@ def test_padded_lengths_hold_every_row(lengths: list[int], longest: int, share: 
     positions = sum(bucket(length, chosen) for length in lengths)
     fine = max(8, -(-longest // 128))
     finest = sum(min(-(-length // fine) * fine, longest) for length in lengths)
-    assert positions == finest or 1 - sum(lengths) / positions <= share
+    # 2 % of 3400 are 68, but not to the last bit.
+    assert positions == finest or positions - sum(lengths) <= share * positions + 1e-6
 
 
 def test_as_few_padded_lengths_as_possible() -> None:
