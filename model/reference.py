@@ -20,7 +20,7 @@ from model.configuration import QuartetConfig
 from model.encoders import encode
 from model.errors import PromptError
 from model.prompt import IGNORE
-from model.shared_prefix import Layout, arguments
+from model.shared_prefix import Layout
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,7 @@ class QuartetForConditionalGeneration(PreTrainedModel):
             return CausalLMOutput(logits=self._suppress(output.logits))
         rows, length = input_ids.shape
         layout = Layout(prefix, rows, length - prefix) if prefix else None
-        given = {"inputs_embeds": embeddings, "attention_mask": attention_mask, "use_cache": False}
-        if layout is not None:
-            given = arguments(layout, embeddings)
+        plain = {"inputs_embeds": embeddings, "attention_mask": attention_mask, "use_cache": False}
         targets = labels[:, prefix + 1 :]
         wanted = targets != IGNORE
 
@@ -165,7 +163,7 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         hook = self.get_output_embeddings().register_forward_pre_hook(select)
         try:
             with self._adapted(input_ids):
-                output = self.language_model(**given)
+                output = self.language_model(**(plain if layout is None else layout.arguments(embeddings)))
         finally:
             hook.remove()
         logits = self._suppress(output.logits)

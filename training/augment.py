@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import soxr
 from PIL import Image, ImageEnhance, ImageOps
 
 from model.errors import ConfigurationError
 from model.fields import check_choice
-from model.media import Sound
+from model.media import Sound, resample
 from training.cache import Augmentation
 
 # Share of the area, and ratio of the sides, that a crop keeps: the ratio of Szegedy et al. 2015 (section 6), an area
@@ -101,8 +100,10 @@ def telephone(sound: Sound, generator: random.Random) -> Sound:
     """Nothing above 4 kHz, every other time."""
     if generator.random() < 0.5 or sound.sampling_rate <= LINE:
         return sound
-    narrow = soxr.resample(soxr.resample(sound.samples, sound.sampling_rate, LINE), LINE, sound.sampling_rate)
-    return Sound(_as_long_as(sound.samples, narrow), sound.sampling_rate)
+    heard = resample(resample(sound, LINE), sound.sampling_rate).samples
+    # Rounded twice, it may be a sample longer or shorter.
+    missing = max(0, len(sound.samples) - len(heard))
+    return Sound(np.pad(heard, (0, missing))[: len(sound.samples)], sound.sampling_rate)
 
 
 def echo(sound: Sound, generator: random.Random) -> Sound:
@@ -120,13 +121,8 @@ def echo(sound: Sound, generator: random.Random) -> Sound:
 
 def speed(sound: Sound, generator: random.Random) -> Sound:
     """Faster and higher, or slower and deeper, as a tape."""
-    rate = sound.sampling_rate * generator.uniform(*SPEED)
-    return Sound(soxr.resample(sound.samples, rate, sound.sampling_rate).astype(np.float32), sound.sampling_rate)
-
-
-def _as_long_as(samples: Any, changed: Any) -> Any:
-    """`changed`, cut or filled with silence."""
-    return np.pad(changed, (0, max(0, len(samples) - len(changed))))[: len(samples)].astype(np.float32)
+    rate = round(sound.sampling_rate * generator.uniform(*SPEED))
+    return resample(Sound(sound.samples, rate), sound.sampling_rate)
 
 
 AUGMENTATIONS: dict[str, dict[str, Callable[[Any, random.Random], Any]]] = {
