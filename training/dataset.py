@@ -7,7 +7,7 @@ and several media over several turns is what the model sees from the start.
 import random
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -21,6 +21,7 @@ from model.errors import DataError, PromptError
 from model.prompt import IGNORE, Prompt
 from training.cache import Features, OnTheFly
 from training.data import MediaRef, Sample, join_turns
+from training.noise import UNKNOWN
 from training.problems import Kind, OnProblem, ProblemLog, SampleError
 
 # Tokens a chat template opens a conversation with, at least; only an estimate to fill rows with.
@@ -37,6 +38,8 @@ class Row:
     """In reading order."""
     samples: int = 1
     """How many samples were joined into it."""
+    tasks: list[str] = field(default_factory=list)
+    """What is asked about each medium; empty where that does not matter."""
 
 
 class Conversations(Dataset[Row]):
@@ -46,12 +49,14 @@ class Conversations(Dataset[Row]):
         lengths: of each row, tokens.
         samples: in each row.
         media: of each row, in reading order.
+        tasks: of each medium.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.lengths: list[int] = []
         self.samples: list[int] = []
         self.media: list[list[MediaRef]] = []
+        self.tasks: list[list[str]] = []
         ids, labels = array("i"), array("i")
         for row in rows:
             ids.extend(row.input_ids)
@@ -59,6 +64,7 @@ class Conversations(Dataset[Row]):
             self.lengths.append(len(row.input_ids))
             self.samples.append(row.samples)
             self.media.append(row.media)
+            self.tasks.append(row.tasks)
         self._ids, self._labels = ids, labels
         self._starts = list(accumulate(self.lengths, initial=0))
 
@@ -67,7 +73,8 @@ class Conversations(Dataset[Row]):
 
     def __getitem__(self, index: int) -> Row:
         place = slice(self._starts[index], self._starts[index] + self.lengths[index])
-        return Row(self._ids[place].tolist(), self._labels[place].tolist(), self.media[index], self.samples[index])
+        ids, labels = self._ids[place].tolist(), self._labels[place].tolist()
+        return Row(ids, labels, self.media[index], self.samples[index], self.tasks[index])
 
     def prefix(self, media: Collection[int]) -> int:
         """Tokens that all rows begin with: as many as can be computed once for all (`model.shared_prefix`).
@@ -103,7 +110,7 @@ def encode_row(prompt: Prompt, sample: Sample, max_length: int | None = None) ->
             "let the source skip what is too long",
             sample.where,
         )
-    return Row(tokens.input_ids, tokens.labels, sample.media)
+    return Row(tokens.input_ids, tokens.labels, sample.media, tasks=[sample.task] * len(sample.media))
 
 
 def fill_rows(
@@ -161,7 +168,8 @@ def _join(prompt: Prompt, group: list[Sample], max_length: int) -> list[Row]:
     """One row, or two halves where the estimate was too hopeful."""
     if len(group) == 1:
         return [encode_row(prompt, group[0], max_length)]
-    row = replace(encode_row(prompt, join_turns(group)), samples=len(group))
+    tasks = [sample.task for sample in group for _ in sample.media]
+    row = replace(encode_row(prompt, join_turns(group)), samples=len(group), tasks=tasks)
     if len(row.input_ids) <= max_length:
         return [row]
     middle = len(group) // 2
@@ -190,6 +198,7 @@ class Collator:
         lengths: a batch is padded to the smallest that holds its rows.
         pad: token id of padding.
         prefix: tokens that all rows begin with and that are computed once; 0: every row for itself.
+        asked: by modality and task, the group of concepts that is asked about (`training.noise`).
     """
 
     def __init__(
@@ -200,15 +209,18 @@ class Collator:
         pad: int,
         *,
         prefix: int = 0,
+        asked: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.config, self.caches, self.lengths, self.pad, self.prefix = config, caches, lengths, pad, prefix
+        self.asked = asked or {}
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """`input_ids` and `labels` `[batch, length]`, and `features` `[media, length, dim]` per modality.
 
         `media` holds a list of preprocessed media per modality whose encoder is trained, and `prefix` the tokens that
-        all rows begin with; they are missing where there are none. Rows are padded on the right, where causal attention
-        never looks, so no mask is needed.
+        all rows begin with; they are missing where there are none. So is `asked`: by modality, the number of the group
+        of concepts that is asked about each medium `[media]`, `UNKNOWN` where none is known. Rows are padded on the
+        right, where causal attention never looks, so no mask is needed.
         """
         length = bucket(max(len(row.input_ids) for row in rows), self.lengths)
         input_ids = torch.full((len(rows), length), self.pad)
@@ -232,6 +244,15 @@ class Collator:
         batch: dict[str, Any] = {"input_ids": input_ids, "labels": labels, "features": features}
         if media:
             batch["media"] = media
+        asked = {name: self._groups(name, rows) for name in self.asked if name in by_modality}
+        if asked:
+            batch["asked"] = asked
         if self.prefix:
             batch["prefix"] = self.prefix
         return batch
+
+    def _groups(self, modality: str, rows: Sequence[Row]) -> Tensor:
+        """The group that each medium of a modality is asked about."""
+        groups = self.asked[modality]
+        pairs = (pair for row in rows for pair in zip(row.media, row.tasks, strict=True))
+        return torch.tensor([groups.get(task, UNKNOWN) for medium, task in pairs if medium.modality == modality])

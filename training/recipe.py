@@ -69,6 +69,9 @@ class Concepts:
     """Factor on the scores: above 1 the most probable concept speaks louder than the encoder's own confidence."""
     silent: bool = True
     """With `tasks`: whether the group says nothing about media of other sources; if not, it always names one."""
+    noise: float = 0.0
+    """Of the media that another group is asked about, the share for which this one names a concept at random while the
+    stages are trained, see `training.noise`."""
     per_class: int = 0
     """With `names`: synthetic feature vectors per class to train on."""
     refit: Refit | None = None
@@ -84,6 +87,7 @@ class Concepts:
         check_range("slot", self.slot, 0, 4096)
         check_range("sharpness", self.sharpness, 0.01, 100)
         check_range("per_class", self.per_class, 0, 10_000)
+        check_range("noise", self.noise, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from training.concepts import concept_groups, dreamed_samples
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
 from training.mixture import hold_out, mix
+from training.noise import ConceptNoise, groups_asked
 from training.parallel import DEEPSPEED, parallel_arguments
 from training.parts import Live, Parts, encode_media, media_files, prepare
 from training.problems import ProblemLog
@@ -70,6 +71,8 @@ class Built:
     """As it is saved; the model's own holds settings of the trainer."""
     prompt: Prompt
     model: QuartetForConditionalGeneration
+    noise: Mapping[str, ConceptNoise]
+    """By modality, what disturbs its concepts while they are trained; only where the recipe asks for it."""
     finals: Finals
     """The scores that concepts get after the last stage."""
 
@@ -131,6 +134,7 @@ def run(
                 prepared.collator,
                 stage_folder(output, prepared.stage.name),
                 validator=prepared.validator,
+                noise=built.noise,
                 around=surroundings(recipe, output, stop, prepared.stage, logging_steps),
                 resume=resume,
             )
@@ -172,7 +176,12 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
-    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, finals)
+    noise = {
+        name: ConceptNoise(model.projectors[name], groups[name], shares)
+        for name, m in recipe.modalities.items()
+        if any(shares := [concepts.noise for concepts in m.initialisation.concepts])
+    }
+    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals)
 
 
 def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Prepared]:
@@ -233,7 +242,10 @@ def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]],
     )
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
-    collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=shared_prefix(stage, data, built))
+    modalities = built.parts.recipe.modalities
+    asked = {name: groups_asked(modalities[name].initialisation.concepts, name) for name in built.noise}
+    prefix = shared_prefix(stage, data, built)
+    collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=prefix, asked=asked)
     counts = {source: len(members) for source, members in chosen.items()}
     validator = make_validator(stage, held, built) if settings is not None else None
     return Prepared(stage, data, collator, validator, counts)

@@ -26,6 +26,7 @@ from model.reference import QuartetForConditionalGeneration
 from model.shared_prefix import sharing
 from training.batches import LengthBatches
 from training.dataset import Collator, Conversations
+from training.noise import ConceptNoise
 from training.progress import Board, Meter, Progress
 from training.saved import Done, load_trained, read_done, read_log, save_trained, saved_step, saved_steps, write_done
 from training.selection import is_llm, parameter_groups
@@ -72,9 +73,10 @@ class QuartetTrainer(Trainer):
         args: TrainingArguments,
         *,
         validator: Validator | None = None,
+        noise: Mapping[str, ConceptNoise] | None = None,
         around: Surroundings,
     ) -> None:
-        self.stage, self.validator = stage, validator
+        self.stage, self.validator, self.noise = stage, validator, noise or {}
         apart = model.config.adapter_scope == MEDIA
         self.batches = LengthBatches(
             data, collator.lengths, stage, args.seed, apart=apart, devices=max(1, args.world_size)
@@ -113,6 +115,8 @@ class QuartetTrainer(Trainer):
     ) -> Any:
         """Mean loss over the labelled tokens of the whole step, of which this batch is one part."""
         self._set_modes()
+        for name, groups in inputs.pop("asked", {}).items():
+            self.noise[name].asked = groups
         media = inputs.pop("media", {})
         for name, tensors in media.items():
             inputs["features"][name] = torch.stack(encode(self.model.encoders[name], tensors, len(tensors)))
@@ -276,6 +280,7 @@ def train_stage(
     output: Path,
     *,
     validator: Validator | None = None,
+    noise: Mapping[str, ConceptNoise] | None = None,
     around: Surroundings | None = None,
     resume: bool = False,
 ) -> list[dict[str, Any]]:
@@ -288,6 +293,7 @@ def train_stage(
         collator: makes batches of them.
         output: folder for the saved steps.
         validator: of the stage's validation, if it has one.
+        noise: by modality, what disturbs the concepts of the projectors; those that the collator knows questions of.
         around: of the run.
         resume: go on after the last saved step. Order, optimizer and random numbers go on too, so on a CPU the
             result is that of an uninterrupted run. A stage that is done is not run again.
@@ -309,7 +315,7 @@ def train_stage(
         return curve(read_log(saved_step(output, done.step)))
     found = saved_steps(output) if resume else []
     args = training_arguments(stage, output, around, validator)
-    trainer = QuartetTrainer(model, stage, data, collator, args, validator=validator, around=around)
+    trainer = QuartetTrainer(model, stage, data, collator, args, validator=validator, noise=noise, around=around)
     with sharing(model.language_model) if collator.prefix else nullcontext():
         trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if stage.gradient_checkpointing:

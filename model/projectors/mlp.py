@@ -11,8 +11,8 @@ shape in which a projector can start from an encoder's own class head. Concepts 
 stand beside the features: W1 scores [x, gelu(Wu x + bu)].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from model.errors import ConfigurationError
 from model.fields import check_choice, check_range
 from model.projectors.base import Projector, ProjectorConfig
 
-ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU, "softmax": nn.Identity}
+ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
+SOFTMAX = "softmax"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class MlpConfig(ProjectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("activation", self.activation, (*ACTIVATIONS, SOFTMAX))
         check_range("dropout", self.dropout, 0.0, 0.9)
         if self.hidden_size is not None:
             check_range("hidden_size", self.hidden_size, 1, 1 << 17)
@@ -61,7 +62,7 @@ class MlpConfig(ProjectorConfig):
             check_range("residual_rank", self.residual_rank, 1, 1 << 17)
         if self.residual_rank is not None and not self.residual:
             raise ConfigurationError(f"residual_rank: {self.residual_rank} goes with residual: true")
-        if bool(self.groups) != (self.activation == "softmax"):
+        if bool(self.groups) != (self.activation == SOFTMAX):
             raise ConfigurationError(f"groups: {self.groups} goes with activation softmax, not {self.activation}")
         if any(not isinstance(size, int) or size < 2 for size in self.groups):
             raise ConfigurationError(f"groups: {self.groups} must be whole numbers of at least 2 concepts")
@@ -83,6 +84,18 @@ class MlpConfig(ProjectorConfig):
         return Mlp(self, dim, sum(self.groups) or self.hidden_size or hidden_size, hidden_size)
 
 
+class GroupSoftmax(nn.Module):
+    """Scores `[..., concepts]` -> the probability of each concept in its group."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Each group sums to one."""
+        return torch.cat([group.softmax(dim=-1) for group in scores.split(self.sizes, dim=-1)], dim=-1)
+
+
 class Mlp(Projector):
     """`[batch, 1, dim] -> [batch, tokens, llm_hidden]`."""
 
@@ -97,7 +110,7 @@ class Mlp(Projector):
             self.units = nn.Linear(dim, config.score_size)
         self.first = nn.Linear(dim + (config.score_size or 0), hidden)
         self.second = nn.Linear(hidden, width)
-        self.activation = ACTIVATIONS[config.activation]()
+        self.activation = GroupSoftmax(config.groups) if config.groups else ACTIVATIONS[config.activation]()
         self.dropout = nn.Dropout(config.dropout)
         if config.residual:
             self.register_buffer("mean", torch.zeros(dim))
@@ -113,11 +126,8 @@ class Mlp(Projector):
         """Activated hidden vector `[..., hidden]`: with softmax, the probability of each concept in its group."""
         if self.config.score_size:
             features = torch.cat([features, nn.functional.gelu(self.units(features))], dim=-1)
-        hidden = self.activation(self.first(features))
-        if not self.config.groups:
-            return hidden
-        bounds = [0, *torch.tensor(self.config.groups).cumsum(0).tolist()]
-        return torch.cat([hidden[..., low:high].softmax(dim=-1) for low, high in pairwise(bounds)], dim=-1)
+        activated: Tensor = self.activation(self.first(features))
+        return activated
 
     def forward(self, features: Tensor) -> Tensor:
         """Split the projected vector into tokens."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.training.parts import audio, image, sample, text
 from training.cache import FeatureCache
 from training.data import MediaRef, Sample
 from training.dataset import Collator, Conversations, Row, encode_row, fill_rows
+from training.noise import UNKNOWN
 from training.problems import Kind, ProblemLog
 
 ROWS = 200
@@ -216,3 +218,20 @@ def test_a_batch_says_what_its_rows_begin_with(prompt: Prompt, caches: dict[str,
     assert Conversations([]).prefix([9]) == 0
     assert "prefix" not in Collator(prompt.config, caches, [16], pad=0)(rows)
     assert Collator(prompt.config, caches, [16], pad=0, prefix=1)(rows)["prefix"] == 1
+
+
+def test_a_batch_says_which_group_each_medium_is_asked_about(
+    prompt: Prompt, caches: dict[str, FeatureCache], make: Callable[..., Sample]
+) -> None:
+    given = [
+        replace(make(number, [("image", number), ("audio", number)]), meta={"task": task})
+        for number, task in enumerate(["scenes/colour", "emoji/kind", "dialogs/both"])
+    ]
+    rows = list(fill_rows(given, prompt, turns=3, max_length=200, seed=0))
+    assert len(rows) < len(given), "some are joined"
+    asked = {"image": {"scenes/colour": 1, "emoji/kind": 0}}
+    batch = Collator(prompt.config, caches, [256], pad=0, asked=asked)(rows)
+    shown = batch["features"]["image"][:, 0, 0].int().tolist()
+    assert set(batch["asked"]) == {"image"}
+    assert dict(zip(shown, batch["asked"]["image"].tolist(), strict=True)) == {0: 1, 1: 0, 2: UNKNOWN}
+    assert "asked" not in Collator(prompt.config, caches, [256], pad=0)(rows)

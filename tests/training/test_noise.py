@@ -1,0 +1,85 @@
+"""Concepts that are not asked about: which of them are disturbed, how, and when."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.projectors.mlp import Mlp, MlpConfig
+from training.initialise import ConceptGroup
+from training.noise import UNKNOWN, ConceptNoise, groups_asked, random_concepts
+from training.recipe import Concepts
+
+# Of three groups, the first always names one, the others may say nothing.
+NAMES: list[list[str | None]] = [["cat", "dog", "fox"], ["red", None, "blue"], [None, "one"]]
+ROWS = 2000
+
+
+@pytest.fixture
+def projector() -> Mlp:
+    config = MlpConfig(activation="softmax", groups=[3, 3, 2], tokens=1)
+    module = config.build(dim=8, length=1, hidden_size=5)
+    assert isinstance(module, Mlp)
+    return module
+
+
+def disturbed(projector: Mlp, shares: list[float], asked: list[int] | None) -> tuple[Tensor, Tensor]:
+    """Concepts of as many random media as are asked about, without noise and with it."""
+    features = torch.randn(ROWS, 8)
+    plain = projector.concepts(features)
+    groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
+    noise = ConceptNoise(projector, groups, shares)
+    noise.asked = None if asked is None else torch.tensor(asked)
+    return plain, projector.concepts(features)
+
+
+def test_the_group_that_is_asked_about_stays_as_it_is(projector: Mlp) -> None:
+    asked = [row % 3 for row in range(ROWS)]
+    plain, noisy = disturbed(projector, [1.0, 1.0, 1.0], asked)
+    for group, (start, end) in enumerate(((0, 3), (3, 6), (6, 8))):
+        its = torch.tensor(asked) == group
+        assert torch.equal(noisy[its, start:end], plain[its, start:end])
+        assert (noisy[~its, start:end].max(dim=-1).values == 1).all()
+    torch.testing.assert_close(noisy.sum(dim=-1), torch.full((ROWS,), 3.0))
+
+
+def test_noise_names_every_concept_and_never_says_nothing(projector: Mlp) -> None:
+    _, noisy = disturbed(projector, [0.0, 1.0, 0.0], [0] * ROWS)
+    counts = noisy[:, 3:6].sum(dim=0)
+    assert counts[1] == 0
+    assert 0.4 < counts[0] / ROWS < 0.6
+
+
+def test_a_share_of_the_media_is_disturbed(projector: Mlp) -> None:
+    plain, noisy = disturbed(projector, [0.25, 0.0, 0.0], [1] * ROWS)
+    changed = (noisy != plain).any(dim=-1)
+    assert 0.2 < changed.float().mean() < 0.3
+    assert torch.equal(noisy[:, 3:], plain[:, 3:]), "other groups have no noise"
+
+
+@pytest.mark.parametrize("asked", [None, [UNKNOWN] * ROWS])
+def test_nothing_is_disturbed_where_no_question_is_known(projector: Mlp, asked: list[int] | None) -> None:
+    plain, noisy = disturbed(projector, [1.0, 1.0, 1.0], asked)
+    assert torch.equal(plain, noisy)
+
+
+def test_only_training_is_disturbed(projector: Mlp) -> None:
+    plain, noisy = disturbed(projector.eval(), [1.0, 1.0, 1.0], [0] * ROWS)
+    assert torch.equal(plain, noisy)
+
+
+def test_what_is_disturbed_passes_no_gradient(projector: Mlp) -> None:
+    _, noisy = disturbed(projector, [1.0, 0.0, 0.0], [1] * ROWS)
+    (gradient,) = torch.autograd.grad(noisy[:, 0].sum(), projector.first.weight)
+    assert not gradient.any()
+
+
+def test_groups_know_the_tasks_that_ask_for_them() -> None:
+    concepts = [Concepts(tasks=["a/colour", "b/colour"]), Concepts(names="names.txt"), Concepts(tasks=["a/kind"])]
+    assert groups_asked(concepts, "image") == {"a/colour": 0, "b/colour": 0, "a/kind": 2, "concepts/image": 1}
+
+
+@pytest.mark.parametrize("nothing", [None, 0, 4])
+def test_a_random_concept_has_all_the_probability(nothing: int | None) -> None:
+    chosen = random_concepts(torch.full((500, 5), 0.2), nothing)
+    assert torch.equal(chosen.sum(dim=-1), torch.ones(500))
+    assert sorted(set(chosen.argmax(dim=-1).tolist())) == [index for index in range(5) if index != nothing]

@@ -1,0 +1,77 @@
+"""Noise in the concepts that are not asked about.
+
+A projector of named concepts says what each of its groups makes of a medium, and a question asks for one of them. If
+the others were silent in training, or always said the same beside it, the language model would answer with whatever
+speaks, and be wrong as soon as they say something else: a photograph looks a little like one of the corpus's kinds of
+drawings, another artist's dog like another breed. So, while it is trained, groups that are not asked about sometimes
+name a concept at random, and what a question asks for has to be read from the group that knows it.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.projectors.mlp import GroupSoftmax
+from training.initialise import ConceptGroup
+from training.recipe import CONCEPTS, Concepts
+
+# The group that is asked about where no group is known to know the answer.
+UNKNOWN = -1
+
+
+def groups_asked(concepts: Sequence[Concepts], modality: str) -> dict[str, int]:
+    """By task, the group of `concepts` that its questions ask for."""
+    asked = {task: index for index, group in enumerate(concepts) for task in group.tasks}
+    # Synthetic media are asked for the encoder's own classes.
+    own = [index for index, group in enumerate(concepts) if group.names is not None]
+    return asked | {f"{CONCEPTS}/{modality}": index for index in own[:1]}
+
+
+class ConceptNoise:
+    """Disturbs one projector in training mode, for the media whose question is known to ask for one group.
+
+    Attributes:
+        asked: for each medium `[media]` that is projected next, the number of that group, or `UNKNOWN`.
+    """
+
+    def __init__(self, projector: nn.Module, groups: Sequence[ConceptGroup], shares: Sequence[float]) -> None:
+        """Begin to disturb.
+
+        Args:
+            projector: its softmax groups are `groups`.
+            groups: the concepts.
+            shares: for each group, of the media about which another one is asked, how many get a random concept.
+        """
+        self.asked: Tensor | None = None
+        bounds = pairwise(accumulate((len(group.names) for group in groups), initial=0))
+        nothing = [group.names.index(None) if None in group.names else None for group in groups]
+        self._groups = list(zip(bounds, nothing, shares, strict=True))
+        (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
+        softmax.register_forward_hook(self._disturb)
+
+    def _disturb(self, module: nn.Module, _: object, probabilities: Tensor) -> Tensor | None:
+        if not module.training or self.asked is None:
+            return None
+        parts = []
+        for index, ((start, end), nothing, share) in enumerate(self._groups):
+            part = probabilities[:, start:end]
+            if share:
+                chance = torch.rand(len(part), device=part.device)
+                disturbed = (self.asked != UNKNOWN) & (self.asked != index) & (chance < share)
+                part = torch.where(disturbed[:, None], random_concepts(part, nothing), part)
+            parts.append(part)
+        return torch.cat(parts, dim=-1)
+
+
+def random_concepts(probabilities: Tensor, nothing: int | None) -> Tensor:
+    """As `[media, concepts]`, one concept of each row has all the probability; never number `nothing`."""
+    count, size = probabilities.shape
+    if nothing is None:
+        chosen = torch.randint(size, (count,), device=probabilities.device)
+    else:
+        chosen = torch.randint(size - 1, (count,), device=probabilities.device)
+        chosen = chosen + (chosen >= nothing)
+    return functional.one_hot(chosen, size).to(probabilities.dtype)
