@@ -16,6 +16,10 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for scores.md, scores.json and metrics.json.")],
     probes: Annotated[Path | None, typer.Option(help="Corpus to fit the ceilings on, by default CORPUS.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many samples per task.", min=1)] = None,
+    controls: Annotated[
+        int | None,
+        typer.Option(help="Ask at most this many samples per task again without and with other media.", min=1),
+    ] = None,
     records: Annotated[Path | None, typer.Option(help="File for one JSON line per sample and control.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.", min=1)] = 32,
     fast: Annotated[
@@ -46,7 +50,13 @@ def evaluate(
     from training.precision import resolve
 
     evaluation = Evaluation(
-        corpus=corpus, output=output, probes=probes, limit=limit, max_tokens=max_tokens, records=records
+        corpus=corpus,
+        output=output,
+        probes=probes,
+        limit=limit,
+        controls=controls,
+        max_tokens=max_tokens,
+        records=records,
     )
     if not model.startswith(ADDRESSES):
         wrong = [flag for flag, given in (("--name", name), ("--encoders", encoders)) if given is not None]

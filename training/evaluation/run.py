@@ -23,7 +23,7 @@ from training.evaluation.remote import ServerBackend
 from training.evaluation.report import Results
 from training.evaluation.scoring import Record, check, record
 from training.evaluation.statistics import CONFIDENCE, RESAMPLES
-from training.evaluation.variants import variants
+from training.evaluation.variants import RIGHT, variants
 
 SEED = 0
 """Of the choice of samples and of the shuffled media."""
@@ -43,6 +43,8 @@ class Evaluation:
     """Corpus whose `train.jsonl` files the ceilings are fitted on, by default the same."""
     limit: int | None = None
     """Most samples per task."""
+    controls: int | None = None
+    """Most of them that are asked again without their media and with others', by default all."""
     max_tokens: int = MAX_TOKENS
     """Longest answer, tokens."""
     records: Path | None = None
@@ -145,13 +147,16 @@ def _evaluate(
     for task, samples in tqdm(tasks.items(), desc="tasks", leave=False):
         kinds = [frozenset(reference.modality for reference in sample.media) for sample in samples]
         for variant, asked in variants(samples, seed=SEED).items():
+            # In random order, as they were chosen.
+            asked = asked if variant == RIGHT else asked[: evaluation.controls]
             replies = backend.reply(asked, f"{task} {variant}")
-            scored = zip(asked, replies, kinds, strict=True)
+            scored = zip(asked, replies, kinds[: len(asked)], strict=True)
             records += [record(sample, variant, given, kind, meteor) for sample, given, kind in scored]
     facts: dict[str, Any] = {
         "model": backend.description,
         "corpus": evaluation.corpus.name,
         "limit per task": evaluation.limit,
+        "controls per task": evaluation.controls,
         "seed": SEED,
         "longest answer, tokens": evaluation.max_tokens,
         "METEOR aligns words by": meteor.modules,

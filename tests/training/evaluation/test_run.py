@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ def test_everything_is_written(evaluated: Path) -> None:
     assert table.startswith("| task | samples | right medium | no medium | shuffled | ceiling |")
     for heading in ("## Normalised", "## METEOR", "## Perplexity", "## AI Journey integral"):
         assert heading in table
+
+
+def test_controls_may_be_asked_of_fewer_samples(
+    tiny_checkpoint: Path, corpus: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records.jsonl"
+    chosen = Evaluation(corpus=corpus, output=tmp_path, limit=5, controls=2, records=records)
+    evaluate_checkpoint(tiny_checkpoint, chosen, generate=False)
+    asked = [(r["variant"], r["id"]) for r in read_json_lines(records) if r["task"] == "scenes/colour"]
+    counts = Counter(variant for variant, _ in asked)
+    assert counts == {"right": 5, "none": 2, "shuffled": 2}
+    assert {name for variant, name in asked if variant != "right"} == {name for _, name in asked[:2]}
 
 
 def test_records_hold_what_was_asked_and_answered(evaluated: Path) -> None:
