@@ -130,10 +130,10 @@ def test_the_head_of_a_further_request_is_timed_as_well(serve: Callable[..., Any
 
 def test_a_pause_between_requests(serve: Callable[..., Any]) -> None:
     with serve(idle_timeout=1) as port, connect(port) as idle:
-        idle.sendall(WHOLE)
         begun = time.monotonic()
+        idle.sendall(WHOLE)
         assert b"408" not in everything(idle)
-        assert 0.9 <= time.monotonic() - begun < PATIENT
+        assert 1 <= time.monotonic() - begun < PATIENT
 
 
 def test_slow_answers_and_slow_bodies_are_not_the_heads_matter(serve: Callable[..., Any]) -> None:

@@ -156,13 +156,17 @@ async def test_a_store_that_goes_and_returns(
     assert (await one.take("a", "requests", 5, 1)).remaining == 4
 
 
-async def test_an_absent_store_is_asked_once_in_a_while(counters_of: Callable[..., Counters]) -> None:
+async def test_an_absent_store_is_asked_once_in_a_while(
+    counters_of: Callable[..., Counters], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     one = counters_of(f"redis://127.0.0.1:{free_port()}/0", "open")
-    await one.take("a", "requests", 1000, 1)
-    start = time.monotonic()
+    monkeypatch.setattr(counters, "PAUSE", 1000.0)
     for _ in range(100):
         await one.take("a", "requests", 1000, 1)
-    assert time.monotonic() - start < counters.PAUSE
+    assert caplog.text.count("does not answer") == 1
+    monkeypatch.setattr(one, "_paused_until", 0.0)
+    await one.take("a", "requests", 1000, 1)
+    assert caplog.text.count("does not answer") == 2
 
 
 @pytest.mark.parametrize("url", ["http://a", "memory://", "a:1"])
