@@ -10,8 +10,8 @@ Layout of the output, one folder per source::
     corpus/scenes/media/*.png|*.wav  the pictures and sounds, each shared by several samples
     corpus/scenes/source.json        provenance: packages, versions, sha256, licences; counts; arguments
 
-Sources: ``scenes`` (drawn), ``speech`` (espeak-ng), ``stamps`` and ``sounds`` (Tux Paint stamps), ``emoji``
-(npm), ``dialogs`` (composed from the others). Importing this package is cheap: a source is imported when built.
+Sources: ``scenes`` (drawn), ``speech`` (espeak-ng), ``stamps`` and ``sounds`` (Tux Paint stamps), ``emoji`` (npm),
+``dialogs`` and ``pairs`` (composed from the others). Importing this package is cheap: a source is imported when built.
 """
 
 from training.corpus.builder import BuildReport, SourceReport, build

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.corpus import samples
-from training.corpus.registry import SOURCES, VERSION, Context, Job, Plan, load
+from training.corpus.registry import COMPOSED, SOURCES, VERSION, Context, Job, Plan, load
 
 _INLINE = 24  # fewer media than this are not worth starting worker processes for
 
@@ -69,7 +69,7 @@ def build(
 
     Args:
         output: folder of the corpus; made if missing. A source in it that was built with other arguments is replaced.
-        sources: names to build (see ``SOURCES``), by default all. ``dialogs`` needs those it is composed from.
+        sources: names to build (see ``SOURCES``), by default all. ``dialogs`` and ``pairs`` need the others.
         limit: at most so many training samples per source, and as many test samples; the tasks keep equal shares.
         seed: another seed gives another corpus of the same kind.
         cache: where downloaded packages are kept; by default in the user's cache (``$QUARTET_CACHE``).
@@ -95,7 +95,7 @@ def build(
 def _source(name: str, context: Context, limit: int | None) -> SourceReport:
     final, partial = context.output / name, context.output / f".{name}.partial"
     arguments: dict[str, Any] = {"seed": context.seed, "limit": limit, "version": VERSION}
-    if name == "dialogs":
+    if name in COMPOSED:
         arguments["from"] = _fingerprints(context.output)
     known = _read_json(final / "source.json")
     if known and known.get("arguments") == arguments:
@@ -212,7 +212,9 @@ def _replace(partial: Path, final: Path) -> None:
 
 def _fingerprints(output: Path) -> dict[str, Any]:
     return {
-        name: (_read_json(output / name / "source.json") or {}).get("sha256") for name in SOURCES if name != "dialogs"
+        name: (_read_json(output / name / "source.json") or {}).get("sha256")
+        for name in SOURCES
+        if name not in COMPOSED
     }
 
 

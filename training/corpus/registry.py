@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from training.corpus.samples import Sample
 
-#: name -> module; the order is the order of building (``dialogs`` reads what the others wrote).
+#: name -> module; the order is the order of building (those that are composed read what the others wrote).
 SOURCES: Mapping[str, str] = {
     "scenes": "training.corpus.scenes",
     "speech": "training.corpus.speech",
@@ -23,7 +23,10 @@ SOURCES: Mapping[str, str] = {
     "sounds": "training.corpus.sounds",
     "emoji": "training.corpus.emoji",
     "dialogs": "training.corpus.dialogs",
+    "pairs": "training.corpus.pairs",
 }
+#: Those without media of their own.
+COMPOSED = ("dialogs", "pairs")
 
 #: Raise when the code of any source changes what it makes: an older corpus is then built anew.
 VERSION = 1

@@ -7,52 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.corpus.made_up import one, thing, write
 from training.corpus import dialogs, samples
 from training.corpus.registry import Context, Plan
-from training.corpus.words import DIGITS, THINGS, WORDS
-
-SEEN = ("dog", "cat", "car", "tree", "apple")
-
-
-def one(source: str, task: str, language: str, name: str, label: str | None, answer: str) -> samples.Sample:
-    part = samples.audio(f"media/{name}.wav") if source in ("speech", "sounds") else samples.image(f"media/{name}.png")
-    return samples.sample(
-        [samples.user(part), samples.answer(answer)],
-        task=f"{source}/{task}", language=language, source=source, licence=f"L-{source}", label=label,
-    )  # fmt: skip
+from training.corpus.scenes import COLOURS
+from training.corpus.words import THINGS
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    output = tmp_path_factory.mktemp("corpus")
-    for split in ("train", "test"):
-        content: dict[str, list[samples.Sample]] = {
-            source: [] for source in ("scenes", "speech", "emoji", "stamps", "sounds")
-        }
-        for colour in ("red", "blue", "green"):
-            content["scenes"].append(one("scenes", "colour", "en", f"{split}-{colour}", colour, colour))
-        for shape in ("circle", "star"):
-            content["scenes"].append(one("scenes", "shape", "en", f"{split}-{shape}", shape, shape))
-        for name in SEEN:
-            content["emoji"].append(one("emoji", "common", "en", f"{split}-{name}", name, name))
-        for language in samples.LANGUAGES:
-            for kind, table in (("words", WORDS), ("digits", DIGITS)):
-                for text in table[language]:
-                    file = f"{split}-{language}-{text}"
-                    content["speech"].append(one("speech", f"{kind}-{language}", language, file, text, text))
-        for animal in ("owl", "cow", "bee"):
-            for source in ("stamps", "sounds"):
-                for language, answer in (("en", animal), ("ms", f"{animal}ms")):
-                    content[source].append(one(source, "name", language, f"{split}-{animal}", None, answer))
-        for source, values in content.items():
-            (output / source).mkdir(exist_ok=True)
-            samples.write(output / source / f"{split}.jsonl", values)
-    return dialogs.plan(Context(output=output, cache=Path()))
-
-
-def thing(url: str) -> str:
-    """What a medium of the made-up corpus stands for: the end of its file name."""
-    return url.rsplit("/", 1)[1].rsplit(".", 1)[0].split("-", 1)[1]
+    return dialogs.plan(write(tmp_path_factory.mktemp("corpus")))
 
 
 def of(plan: Plan, task: str) -> list[samples.Sample]:
@@ -67,7 +31,7 @@ def test_all_kinds_in_both_languages_and_valid(plan: Plan) -> None:
     assert not plan.skipped
     for split in (plan.train, plan.test):
         found = Counter((value["meta"]["task"], value["meta"]["language"]) for value in split)
-        assert len(found) == 2 * len(dialogs._COUNTS)
+        assert len(found) == 2 * len(dialogs.KINDS)
     for value in plan.train:
         samples.check(value)
         assert "label" not in value["meta"]
@@ -84,7 +48,7 @@ def test_media_come_from_the_same_split(plan: Plan) -> None:
 def test_which_points_at_the_right_picture(plan: Plan) -> None:
     for value in of(plan, "which-colour"):
         english = value["meta"]["language"] == "en"
-        names = [dialogs.COLOURS[thing(url)][0] if not english else thing(url) for url in samples.media(value)]
+        names = [COLOURS[thing(url)][0] if not english else thing(url) for url in samples.media(value)]
         place = ("the first", "the second").index(value["messages"][1]["content"]) if english else (
             ("yang pertama", "yang kedua").index(value["messages"][1]["content"])
         )  # fmt: skip
@@ -128,4 +92,4 @@ def test_what_is_missing_is_skipped_and_counted(tmp_path: Path) -> None:
         samples.write(tmp_path / "scenes" / f"{split}.jsonl", values)
     plan = dialogs.plan(Context(output=tmp_path, cache=Path()))
     assert {value["meta"]["task"] for value in plan.train} == {"dialogs/which-colour"}
-    assert plan.skipped["dialogs/both for lack of media"] == sum(dialogs._COUNTS["both"])
+    assert plan.skipped["dialogs/both for lack of media"] == sum(dialogs.KINDS["both"][1:])
