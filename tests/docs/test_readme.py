@@ -177,6 +177,4 @@ def example_question() -> dict[str, object]:
     """The question of the snippets, made anew."""
     picture = (ROOT / "server/examples/cat.png").read_bytes()
     sound = (ROOT / "server/examples/seven.wav").read_bytes()
-    return user(
-        text("What is in the picture? "), image(data=picture), text(" Which number do you hear? "), audio(data=sound)
-    )
+    return user(image(data=picture), audio(data=sound), text("What is in the picture, and what is said?"))

@@ -31,7 +31,7 @@ def build_data(
     output: Annotated[Path, typer.Argument(help="Folder to write the corpora to.")],
     source: Annotated[
         list[str] | None,
-        typer.Option(help="Only scenes, speech, stamps, sounds, emoji, dialogs or pairs; may be repeated. [default: all]"),
+        typer.Option(help="Only scenes, speech, stamps, sounds, emoji, dialogs or pairs; repeatable. [default: all]"),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many training samples per source.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
