@@ -108,9 +108,9 @@ def test_a_shared_prefix_changes_nothing_but_the_time(
     prefixes = []
     make = Collator.__init__
 
-    def watched(self: Collator, *args: Any, prefix: int = 0) -> None:
+    def watched(self: Collator, *args: Any, prefix: int = 0, **others: Any) -> None:
         prefixes.append(prefix)
-        make(self, *args, prefix=prefix)
+        make(self, *args, prefix=prefix, **others)
 
     monkeypatch.setattr(Collator, "__init__", watched)
     monkeypatch.setattr(run_module, "WORTH_SHARING", 1)
