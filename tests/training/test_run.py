@@ -5,12 +5,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from model.assembly import assemble
 from model.checkpoint import Checkpoint
@@ -24,6 +26,7 @@ from training import parts as parts_module
 from training import run as run_module
 from training.data import read_samples
 from training.dataset import Collator, encode_row
+from training.noise import ConceptNoise
 from training.parts import open_cache
 from training.recipe import Recipe, read_recipe
 from training.run import run
@@ -122,6 +125,26 @@ def test_a_shared_prefix_changes_nothing_but_the_time(
     losses = [[loss for _, loss in entries(tmp_path / name)] for name in ("shared", "plain")]
     assert len(losses[0]) == 4
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_group_with_noise_is_told_what_is_asked_of_each_medium(
+    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(stage(steps=2))
+    start = recipe.modalities["image"].initialisation
+    noisy = replace(start, concepts=[replace(concepts, noise=0.5) for concepts in start.concepts])
+    modalities = {**recipe.modalities, "image": replace(recipe.modalities["image"], initialisation=noisy)}
+    told: list[tuple[bool, int]] = []
+
+    def watched(self: ConceptNoise, module: nn.Module, _: object, probabilities: torch.Tensor) -> None:
+        assert self.asked is not None
+        assert len(self.asked) == len(probabilities)
+        told.extend((module.training, group) for group in self.asked.tolist())
+
+    monkeypatch.setattr(ConceptNoise, "_disturb", watched)
+    run(replace(recipe, modalities=modalities), corpus, tmp_path / "run")
+    assert (True, 0) in told, "the colour of a scene is asked of the group of colours"
+    assert {training for training, _ in told} == {True}
 
 
 def test_it_is_reported_what_was_done(trained: Path) -> None:
