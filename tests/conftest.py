@@ -1,7 +1,6 @@
 """Settings and fixtures shared by all tests."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,32 +27,14 @@ SERVED = (
     "tests/helm/test_chat_pod.py",
 )
 
-# Of these, files whose tests start what they need themselves: they run beside the others.
+# Of these, files whose tests start what they need themselves: they run beside the others. Only some, because files with
+# few tests come last, where a slow one would keep a core waiting.
 APART = (
     "tests/e2e/playground/test_conversation.py",
     "tests/e2e/playground/test_safety.py",
     "tests/e2e/playground/test_use.py",
     "tests/e2e/test_adapters.py",
     "tests/e2e/test_encode_once.py",
-)
-
-# Files that take longest, longest first: begun before the others, so that none of them keeps a core waiting in the end.
-LONGEST = (
-    "tests/training/test_interruption.py",
-    "tests/e2e/test_encode_once.py",
-    "tests/e2e/test_adapters.py",
-    "tests/training/test_devices.py",
-    "tests/training/ablation/test_runner.py",
-    "tests/training/test_run.py",
-    "tests/benchmarks/test_soak.py",
-    "tests/e2e/playground/test_use.py",
-    "tests/server/test_refusal.py",
-    "tests/docs/test_training.py",
-    "tests/training/test_shipped_recipes.py",
-    "tests/training/test_refit.py",
-    "tests/training/test_validation.py",
-    "tests/docker/test_prometheus.py",
-    "tests/server/media/test_pool.py",
 )
 
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -64,11 +45,6 @@ settings.load_profile("shared")
 def is_served(nodeid: str) -> bool:
     """Whether a test belongs to the process that holds the shared server."""
     return nodeid.startswith(SERVED) and not nodeid.startswith(APART)
-
-
-def share_of(nodeid: str) -> str:
-    """Tests of one share run in one process."""
-    return "server" if is_served(nodeid) else nodeid.partition("::")[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,12 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             )
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="starts several servers; runs with --slow"))
-    if config.getoption("numprocesses", None) or os.environ.get("PYTEST_XDIST_WORKER"):
-        sizes = Counter(share_of(item.nodeid) for item in items)
-        ranks = {share: rank for rank, share in enumerate(("server", *LONGEST))}
-        shares = sorted(sizes, key=lambda share: (ranks.get(share, len(ranks)), -sizes[share]))
-        places = {share: place for place, share in enumerate(shares)}
-        items.sort(key=lambda item: places[share_of(item.nodeid)])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -100,10 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return share_of(nodeid)
-
-    # In the order they were collected in, see above.
-    config.option.loadscopereorder = False
+            return "server" if is_served(nodeid) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
 
