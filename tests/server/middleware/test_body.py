@@ -82,7 +82,7 @@ async def test_a_body_that_does_not_come_is_refused() -> None:
     response = await post(limited(timeout=0.2), body=stalls())
     assert response.status_code == 408
     assert error_of(response)["type"] == "timeout_error"
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 2
 
 
 async def test_a_drip_does_not_hold_a_connection() -> None:
