@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from training.corpus import samples
+from training.corpus.phrases import question
 from training.corpus.registry import Context, Plan
 from training.corpus.scenes import COLOURS, SHAPES
 from training.corpus.words import THINGS
@@ -181,6 +182,20 @@ def two(rng: random.Random, table: dict[str, list[Medium]], language: str) -> tu
 def one(rng: random.Random, table: dict[str, list[Medium]]) -> Medium:
     """Any medium of any key, each key as likely as the others."""
     return rng.choice(table[rng.choice(sorted(table))])
+
+
+def ask_about(rng: random.Random, pool: Pool, task: str, language: str) -> tuple[Image | Sound, str, str]:
+    """A medium that a question of `task` can be about, the question, and the answer."""
+    tables = {
+        "scenes/colour": pool.colours,
+        "scenes/shape": pool.shapes,
+        "name": pool.everyday,
+        "digits": pool.digits[language],
+        "words": pool.words[language],
+    }
+    medium = one(rng, tables[task])
+    part = Sound(medium) if task in ("digits", "words") else Image(medium)
+    return part, question(rng, task, language), medium.names[language]
 
 
 def phrase(name: str, language: str) -> str:

@@ -11,7 +11,20 @@ import random
 from collections.abc import Mapping
 
 from training.corpus import samples
-from training.corpus.composed import Dialog, Image, Kind, Medium, Pool, Sound, arrange, compose, one, phrase, two
+from training.corpus.composed import (
+    Dialog,
+    Image,
+    Kind,
+    Medium,
+    Pool,
+    Sound,
+    arrange,
+    ask_about,
+    compose,
+    one,
+    phrase,
+    two,
+)
 from training.corpus.phrases import question
 from training.corpus.registry import Context, Plan
 from training.corpus.words import THINGS
@@ -100,18 +113,8 @@ def _turns(rng: random.Random, pool: Pool, language: str, index: int) -> Dialog:
         return dialog.turn([samples.text(_LATER[later][language])], medium.names[language])
     steps = ["scenes/colour", "scenes/shape", "name", "digits", "words"]
     for step in rng.sample(steps, 2 + index % 3):
-        medium = one(
-            rng,
-            {
-                "scenes/colour": pool.colours,
-                "scenes/shape": pool.shapes,
-                "name": pool.everyday,
-                "digits": pool.digits[language],
-                "words": pool.words[language],
-            }[step],
-        )
-        part = Sound(medium) if step in ("digits", "words") else Image(medium)
-        dialog.turn(arrange(rng, [part], question(rng, step, language), language), medium.names[language])
+        part, words, reply = ask_about(rng, pool, step, language)
+        dialog.turn(arrange(rng, [part], words, language), reply)
     return dialog
 
 

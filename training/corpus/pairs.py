@@ -10,8 +10,7 @@ import random
 from collections.abc import Mapping
 
 from training.corpus import samples
-from training.corpus.composed import Dialog, Image, Kind, Medium, Pool, Sound, compose, one
-from training.corpus.phrases import question
+from training.corpus.composed import Dialog, Image, Kind, Pool, Sound, ask_about, compose
 from training.corpus.registry import Context, Plan
 
 _JOIN = {"en": " and ", "ms": " dan "}
@@ -23,25 +22,11 @@ def plan(context: Context) -> Plan:
     return compose(context, "pairs", KINDS)
 
 
-def _medium(rng: random.Random, pool: Pool, language: str, task: str) -> Medium:
-    tables = {
-        "scenes/colour": pool.colours,
-        "scenes/shape": pool.shapes,
-        "name": pool.everyday,
-        "digits": pool.digits[language],
-        "words": pool.words[language],
-    }
-    return one(rng, tables[task])
-
-
 def _ask(rng: random.Random, pool: Pool, language: str, tasks: tuple[str, str], *, together: bool) -> Dialog:
     """One message with both questions; with `together` both media may stand before them or after them."""
-    asked = []
-    for task in tasks:
-        medium = _medium(rng, pool, language, task)
-        part = Sound(medium) if task in _SOUNDS else Image(medium)
-        asked.append((part, samples.text(question(rng, task, language)), medium.names[language]))
-    (one_part, one_text, first), (other_part, other_text, second) = asked
+    one_part, one_question, first = ask_about(rng, pool, tasks[0], language)
+    other_part, other_question, second = ask_about(rng, pool, tasks[1], language)
+    one_text, other_text = samples.text(one_question), samples.text(other_question)
     styles: list[list[samples.Part | Image | Sound]] = [
         [one_text, one_part, other_text, other_part],
         [one_part, one_text, other_part, other_text],

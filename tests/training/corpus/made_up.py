@@ -19,6 +19,15 @@ def one(source: str, task: str, language: str, name: str, label: str | None, ans
     )  # fmt: skip
 
 
+def write_source(output: Path, source: str, task: str, names: tuple[str, ...]) -> Context:
+    """English media of one source alone, each labelled with its name, for both splits."""
+    (output / source).mkdir()
+    for split in ("train", "test"):
+        values = [one(source, task, "en", f"{split}-{name}", name, name) for name in names]
+        samples.write(output / source / f"{split}.jsonl", values)
+    return Context(output=output, cache=Path())
+
+
 def write(output: Path) -> Context:
     """Media of every other source for both splits."""
     for split in ("train", "test"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.corpus.made_up import one, thing, write
+from tests.training.corpus.made_up import thing, write, write_source
 from training.corpus import dialogs, samples
-from training.corpus.registry import Context, Plan
+from training.corpus.registry import Plan
 from training.corpus.scenes import COLOURS
 from training.corpus.words import THINGS
 
@@ -86,10 +86,6 @@ def test_licences_are_joined(plan: Plan) -> None:
 
 
 def test_what_is_missing_is_skipped_and_counted(tmp_path: Path) -> None:
-    (tmp_path / "scenes").mkdir()
-    for split in ("train", "test"):
-        values = [one("scenes", "colour", "en", f"{split}-{colour}", colour, colour) for colour in ("red", "blue")]
-        samples.write(tmp_path / "scenes" / f"{split}.jsonl", values)
-    plan = dialogs.plan(Context(output=tmp_path, cache=Path()))
+    plan = dialogs.plan(write_source(tmp_path, "scenes", "colour", ("red", "blue")))
     assert {value["meta"]["task"] for value in plan.train} == {"dialogs/which-colour"}
     assert plan.skipped["dialogs/both for lack of media"] == sum(dialogs.KINDS["both"][1:])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.corpus.made_up import one, thing, write
+from tests.training.corpus.made_up import thing, write, write_source
 from training.corpus import pairs, samples
 from training.corpus.phrases import QUESTIONS
-from training.corpus.registry import Context, Plan
+from training.corpus.registry import Plan
 from training.corpus.scenes import COLOURS, SHAPES
 from training.corpus.words import THINGS
 
@@ -57,10 +57,6 @@ def test_the_answers_come_in_the_order_of_the_questions(plan: Plan) -> None:
 
 
 def test_what_is_missing_is_skipped_and_counted(tmp_path: Path) -> None:
-    (tmp_path / "emoji").mkdir()
-    for split in ("train", "test"):
-        values = [one("emoji", "common", "en", f"{split}-{name}", name, name) for name in ("dog", "cat")]
-        samples.write(tmp_path / "emoji" / f"{split}.jsonl", values)
-    plan = pairs.plan(Context(output=tmp_path, cache=Path()))
+    plan = pairs.plan(write_source(tmp_path, "emoji", "common", ("dog", "cat")))
     assert {value["meta"]["task"] for value in plan.train} == {"pairs/two-pictures"}
     assert plan.skipped["pairs/two-sounds for lack of media"] == sum(pairs.KINDS["two-sounds"][1:])
