@@ -8,12 +8,14 @@ not the corpus shows it.
 import os
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model.errors import ConfigurationError, DataError
+from model.projectors.mlp import NO_GATE
 from model.tensor_file import write_tensors
 from training.corpus.phrases import question
 from training.data import FEATURES, FEATURES_SUFFIX, MediaRef, Sample
@@ -21,7 +23,7 @@ from training.dream import dream
 from training.initialise import ConceptGroup
 from training.parts import Parts
 from training.probe import Probe, fit_probe
-from training.recipe import CONCEPTS, Concepts, Refit
+from training.recipe import CONCEPTS, Concepts, Initialisation, Refit
 from training.scorer import Scorer, fit_scorer
 
 # The name of "none of these": media of other sources, which a group of concepts must stay silent about.
@@ -72,6 +74,27 @@ def concept_group(
         fitted = fit_probe(features, labels)
     bias = fitted.bias + final.silence * torch.tensor([float(name == NOTHING) for name in fitted.classes])
     return ConceptGroup(_names(fitted.classes), fitted.weight * sharpness, bias * sharpness, concepts.slot, units)
+
+
+def gates(initialisation: Initialisation, groups: Sequence[ConceptGroup]) -> list[int]:
+    """By group, the number of the concept "nothing" of the group that it is behind, as `MlpConfig.gates` counts them.
+
+    Empty where no group is behind another.
+
+    Raises:
+        DataError: a group that is to come first is never silent, for the corpus shows it nothing else.
+    """
+    starts = list(accumulate((len(group.names) for group in groups), initial=0))
+    found = []
+    for index in range(len(groups)):
+        front = initialisation.front(index)
+        if front is not None and None not in groups[front].names:
+            raise DataError(
+                f"concepts[{index}].behind: the corpus has no media that the group of "
+                f"{initialisation.concepts[index].behind} could be silent about"
+            )
+        found.append(NO_GATE if front is None else starts[front] + groups[front].names.index(None))
+    return [] if all(gate == NO_GATE for gate in found) else found
 
 
 def concept_names(parts: Parts, modality: str, index: int, dreams: Sequence[Sample] = ()) -> list[str | None]:

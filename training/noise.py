@@ -4,7 +4,8 @@ A projector of named concepts says what each of its groups makes of a medium, an
 the others were silent in training, or always said the same beside it, the language model would answer with whatever
 speaks, and be wrong as soon as they say something else: a photograph looks a little like one of the corpus's kinds of
 drawings, another artist's dog like another breed. So, while it is trained, groups that are not asked about sometimes
-name a concept at random, and what a question asks for has to be read from the group that knows it.
+name a concept at random, and what a question asks for has to be read from the group that knows it. Only a group that
+another one is behind is left alone when that other one is asked about: one of the two speaks, and this one comes first.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from model.projectors.mlp import GroupSoftmax
 from training.initialise import ConceptGroup
-from training.recipe import CONCEPTS, Concepts
+from training.recipe import CONCEPTS, Concepts, Initialisation
 
 # The group that is asked about where no group is known to know the answer.
 UNKNOWN = -1
@@ -37,18 +38,22 @@ class ConceptNoise:
         asked: for each medium `[media]` that is projected next, the number of that group, or `UNKNOWN`.
     """
 
-    def __init__(self, projector: nn.Module, groups: Sequence[ConceptGroup], shares: Sequence[float]) -> None:
+    def __init__(self, projector: nn.Module, groups: Sequence[ConceptGroup], initialisation: Initialisation) -> None:
         """Begin to disturb.
 
         Args:
             projector: its softmax groups are `groups`.
             groups: the concepts.
-            shares: for each group, of the media about which another one is asked, how many get a random concept.
+            initialisation: says of each group for how many of the media about which another one is asked it names a
+                random concept, and which group is behind it.
         """
         self.asked: Tensor | None = None
         bounds = pairwise(accumulate((len(group.names) for group in groups), initial=0))
         nothing = [group.names.index(None) if None in group.names else None for group in groups]
-        self._groups = list(zip(bounds, nothing, shares, strict=True))
+        shares = [concepts.noise for concepts in initialisation.concepts]
+        fronts = [initialisation.front(index) for index in range(len(shares))]
+        behind = [[other for other, front in enumerate(fronts) if front == index] for index in range(len(shares))]
+        self._groups = list(zip(bounds, nothing, shares, behind, strict=True))
         (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
         softmax.register_forward_hook(self._disturb)
 
@@ -56,11 +61,13 @@ class ConceptNoise:
         if not module.training or self.asked is None:
             return None
         parts = []
-        for index, ((start, end), nothing, share) in enumerate(self._groups):
+        for index, ((start, end), nothing, share, behind) in enumerate(self._groups):
             part = probabilities[:, start:end]
             if share:
                 chance = torch.rand(len(part), device=part.device)
-                disturbed = (self.asked != UNKNOWN) & (self.asked != index) & (chance < share)
+                disturbed = chance < share
+                for spared in (UNKNOWN, index, *behind):
+                    disturbed &= self.asked != spared
                 part = torch.where(disturbed[:, None], random_concepts(part, nothing), part)
             parts.append(part)
         return torch.cat(parts, dim=-1)

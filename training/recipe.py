@@ -69,6 +69,8 @@ class Concepts:
     """Factor on the scores: above 1 the most probable concept speaks louder than the encoder's own confidence."""
     silent: bool = True
     """With `tasks`: whether the group says nothing about media of other sources; if not, it always names one."""
+    behind: str | None = None
+    """A task of another group, which may be silent: this one speaks as far as that one says nothing of a medium."""
     noise: float = 0.0
     """Of the media that another group is asked about, the share for which this one names a concept at random while the
     stages are trained, see `training.noise`."""
@@ -103,6 +105,22 @@ class Initialisation:
         check_choice("type", self.type, ("random", "ridge", "names"))
         if bool(self.concepts) != (self.type == "names"):
             raise ConfigurationError("concepts: go with type names, and names needs at least one group")
+        for index, concepts in enumerate(self.concepts):
+            front = self.front(index)
+            if concepts.behind is None:
+                continue
+            if front is None or front == index:
+                raise ConfigurationError(f"concepts[{index}].behind: {concepts.behind} is no task of another group")
+            if not self.concepts[front].silent or self.concepts[front].behind is not None:
+                raise ConfigurationError(
+                    f"concepts[{index}].behind: the group of {concepts.behind} must be one that may be silent and is "
+                    "behind none itself"
+                )
+
+    def front(self, index: int) -> int | None:
+        """The number of the group that group `index` is behind, None where it is behind none."""
+        task = self.concepts[index].behind
+        return next((number for number, group in enumerate(self.concepts) if task in group.tasks), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +153,16 @@ class ModalityRecipe:
         for index, concepts in enumerate(self.initialisation.concepts):
             check_range(f"initialisation.concepts[{index}].slot", concepts.slot, 0, tokens - 1)
 
-    def entry(self, groups: Sequence[int]) -> dict[str, Any]:
-        """The modality as `model.checkpoint.build_config` takes it, with so many concepts in each group."""
+    def entry(self, groups: Sequence[int], gates: Sequence[int] = ()) -> dict[str, Any]:
+        """The modality as `model.checkpoint.build_config` takes it, with so many concepts in each group.
+
+        Args:
+            groups: sizes of the groups of concepts.
+            gates: by group, the concept that it is behind; see `MlpConfig.gates`.
+        """
         projector = {**self.projector, "groups": list(groups)} if groups else dict(self.projector)
+        if gates:
+            projector["gates"] = list(gates)
         entry: dict[str, Any] = {"encoder": self.encoder, "projector": projector}
         return entry if self.placeholder is None else {**entry, "placeholder": self.placeholder}
 

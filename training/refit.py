@@ -25,7 +25,7 @@ from model.adapter import ADAPTER
 from model.checkpoint import Checkpoint, Provenance
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError, ConfigurationError
-from model.projectors.mlp import Mlp
+from model.projectors.mlp import NO_GATE, Mlp
 from training.concepts import concept_group, concept_names, dreamed_samples
 from training.data import Sample
 from training.initialise import ConceptGroup
@@ -163,6 +163,7 @@ def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *,
     if output.resolve() == checkpoint.directory.resolve():
         raise CheckpointError(f"{output}: is the checkpoint itself; give another --output")
     check_parts(checkpoint, recipe)
+    check_order(checkpoint, recipe)
     parts = prepare(recipe, corpus)
     projectors = nn.ModuleDict(
         {name: s.build_projector(checkpoint.config.hidden_size) for name, s in checkpoint.config.modality_specs.items()}
@@ -178,6 +179,24 @@ def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *,
     if checkpoint.adapter is not None:
         shutil.copytree(checkpoint.adapter, output / ADAPTER, dirs_exist_ok=True)
     return Checkpoint.save(output, config, projectors, provenance, dtype=torch.float16)
+
+
+def check_order(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Refuse a checkpoint with other groups behind others than the recipe's: what they mean was learned that way.
+
+    Raises:
+        CheckpointError: names the modality.
+    """
+    for name in wanted(recipe):
+        concepts = recipe.modalities[name].initialisation.concepts
+        asked = [index for index, group in enumerate(concepts) if group.behind is not None]
+        gates = checkpoint.config.modalities[name]["projector"].get("gates", [])
+        given = [index for index, gate in enumerate(gates) if gate != NO_GATE]
+        if asked != given:
+            raise CheckpointError(
+                f"projector of {name}: its groups {given} are behind others, the recipe says {asked}; refit with the "
+                "recipe it was trained with"
+            )
 
 
 def check_parts(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -35,7 +35,7 @@ from model.shared_prefix import can_share
 from training.batches import padded_lengths
 from training.build import build_model
 from training.cache import FeatureCache
-from training.concepts import concept_groups, dreamed_samples
+from training.concepts import concept_groups, dreamed_samples, gates
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
 from training.mixture import hold_out, mix
@@ -172,14 +172,16 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
         groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
         finals = final_groups(parts, dreams)
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
-    modalities = {name: m.entry(sizes[name]) for name, m in recipe.modalities.items()}
+    modalities = {
+        name: m.entry(sizes[name], gates(m.initialisation, groups[name])) for name, m in recipe.modalities.items()
+    }
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
     noise = {
-        name: ConceptNoise(model.projectors[name], groups[name], shares)
+        name: ConceptNoise(model.projectors[name], groups[name], m.initialisation)
         for name, m in recipe.modalities.items()
-        if any(shares := [concepts.noise for concepts in m.initialisation.concepts])
+        if any(concepts.noise for concepts in m.initialisation.concepts)
     }
     return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals)
 
@@ -243,7 +245,8 @@ def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]],
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
     modalities = built.parts.recipe.modalities
-    asked = {name: groups_asked(modalities[name].initialisation.concepts, name) for name in built.noise}
+    disturbed = built.noise if stage.noise else ()
+    asked = {name: groups_asked(modalities[name].initialisation.concepts, name) for name in disturbed}
     prefix = shared_prefix(stage, data, built)
     collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=prefix, asked=asked)
     counts = {source: len(members) for source, members in chosen.items()}

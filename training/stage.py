@@ -110,6 +110,8 @@ class Stage:
     """AdamW's."""
     max_norm: float = 1.0
     """Gradients are scaled down to this norm."""
+    noise: bool = True
+    """Whether concepts are disturbed that have `noise`, see `training.noise`."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: about a third more work for a fraction of the memory."""
     validation: Validation | None = None

@@ -115,8 +115,10 @@ class QuartetTrainer(Trainer):
     ) -> Any:
         """Mean loss over the labelled tokens of the whole step, of which this batch is one part."""
         self._set_modes()
-        for name, groups in inputs.pop("asked", {}).items():
-            self.noise[name].asked = groups
+        asked = inputs.pop("asked", {})
+        for name, noise in self.noise.items():
+            # None in a stage without noise, and where no medium of this modality is in the batch.
+            noise.asked = asked.get(name)
         media = inputs.pop("media", {})
         for name, tensors in media.items():
             inputs["features"][name] = torch.stack(encode(self.model.encoders[name], tensors, len(tensors)))

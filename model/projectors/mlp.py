@@ -8,11 +8,14 @@ With `activation: softmax` the first layer scores named concepts (in independent
 second holds the N tokens that each concept means to the language model: tokens = softmax(W1 x + b1) W2. That is the
 shape in which a projector can start from an encoder's own class head. Concepts carry only what they name, so
 `residual` adds a plain linear path for the rest. Where linear scores are not accurate enough, `score_size` hidden units
-stand beside the features: W1 scores [x, gelu(Wu x + bu)].
+stand beside the features: W1 scores [x, gelu(Wu x + bu)]. Where one group may speak only as far as another has nothing
+to say, a gate multiplies it by the probability of that nothing, so that one of the two names the medium.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ from model.projectors.base import Projector, ProjectorConfig
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
 SOFTMAX = "softmax"
+# In `gates`: a group that always speaks.
+NO_GATE = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,9 @@ class MlpConfig(ProjectorConfig):
     """`none` (S3), `relu`, `gelu`, or `softmax` within each group."""
     groups: list[int] = field(default_factory=list)
     """Sizes of the softmax groups, one concept table each."""
+    gates: list[int] = field(default_factory=list)
+    """By group, the concept of another group whose probability scales it, counted over all groups; -1: nothing does.
+    Empty: no group is scaled."""
     score_size: int | None = None
     """Hidden units that concepts are scored by, beside the features themselves; by default none."""
     dropout: float = 0.0
@@ -66,8 +74,25 @@ class MlpConfig(ProjectorConfig):
             raise ConfigurationError(f"groups: {self.groups} goes with activation softmax, not {self.activation}")
         if any(not isinstance(size, int) or size < 2 for size in self.groups):
             raise ConfigurationError(f"groups: {self.groups} must be whole numbers of at least 2 concepts")
+        self._check_gates()
         if self.groups and self.hidden_size not in (None, sum(self.groups)):
             raise ConfigurationError(f"hidden_size: {self.hidden_size} is not the sum of groups ({sum(self.groups)})")
+
+    def _check_gates(self) -> None:
+        if not self.gates:
+            return
+        if len(self.gates) != len(self.groups):
+            raise ConfigurationError(f"gates: {self.gates} needs one number for each of groups ({self.groups})")
+        ends = list(accumulate(self.groups))
+        for group, gate in enumerate(self.gates):
+            if gate == NO_GATE:
+                continue
+            check_range(f"gates[{group}]", gate, NO_GATE, ends[-1] - 1)
+            other = bisect_right(ends, gate)
+            if other == group or self.gates[other] != NO_GATE:
+                raise ConfigurationError(
+                    f"gates[{group}]: {gate} is a concept of groups[{other}]; take one of another group without a gate"
+                )
 
     def count(self, length: int | None) -> int:
         """`tokens`; features must be pooled."""
@@ -85,15 +110,24 @@ class MlpConfig(ProjectorConfig):
 
 
 class GroupSoftmax(nn.Module):
-    """Scores `[..., concepts]` -> the probability of each concept in its group."""
+    """Scores `[..., concepts]` -> the probability of each concept in its group, times that of the group's gate."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], gates: Sequence[int] = ()) -> None:
         super().__init__()
         self.sizes = list(sizes)
+        self.gates = list(gates) or [NO_GATE] * len(self.sizes)
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Each group sums to one."""
-        return torch.cat([group.softmax(dim=-1) for group in scores.split(self.sizes, dim=-1)], dim=-1)
+        """Each group sums to one; one with a gate, to the gate's probability."""
+        groups = [group.softmax(dim=-1) for group in scores.split(self.sizes, dim=-1)]
+        probabilities = torch.cat(groups, dim=-1)
+        if all(gate == NO_GATE for gate in self.gates):
+            return probabilities
+        gated = [
+            group if gate == NO_GATE else group * probabilities[..., gate : gate + 1]
+            for group, gate in zip(groups, self.gates, strict=True)
+        ]
+        return torch.cat(gated, dim=-1)
 
 
 class Mlp(Projector):
@@ -110,7 +144,9 @@ class Mlp(Projector):
             self.units = nn.Linear(dim, config.score_size)
         self.first = nn.Linear(dim + (config.score_size or 0), hidden)
         self.second = nn.Linear(hidden, width)
-        self.activation = GroupSoftmax(config.groups) if config.groups else ACTIVATIONS[config.activation]()
+        self.activation = (
+            GroupSoftmax(config.groups, config.gates) if config.groups else ACTIVATIONS[config.activation]()
+        )
         self.dropout = nn.Dropout(config.dropout)
         if config.residual:
             self.register_buffer("mean", torch.zeros(dim))

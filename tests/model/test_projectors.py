@@ -1,5 +1,7 @@
 """Projectors: shapes, sizes, softmax groups, and refusals."""
 
+import math
+
 import pytest
 import torch
 
@@ -83,6 +85,16 @@ def test_dropout_only_in_training():
     assert torch.equal(projector(x), projector(x))
 
 
+def test_a_gated_group_speaks_as_far_as_the_other_is_silent():
+    # The second group's first concept is its nothing; the first group is behind it.
+    softmax = build(activation="softmax", groups=[3, 2, 2], gates=[3, -1, -1]).activation
+    probabilities = softmax(torch.tensor([[1.0, 2.0, 3.0, math.log(3.0), 0.0, 5.0, 5.0]]))
+    first, second, third = probabilities.split([3, 2, 2], dim=-1)
+    torch.testing.assert_close(second, torch.tensor([[0.75, 0.25]]))
+    torch.testing.assert_close(first, 0.75 * torch.tensor([[1.0, 2.0, 3.0]]).softmax(dim=-1))
+    torch.testing.assert_close(third, torch.tensor([[0.5, 0.5]]))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -98,6 +110,19 @@ def test_dropout_only_in_training():
         ({"groups": [4]}, "projector.groups: [4] goes with activation softmax, not none"),
         ({"score_size": 8}, "projector.score_size: 8 goes with activation softmax"),
         ({"activation": "softmax", "groups": [4], "score_size": 0}, "projector.score_size: 0"),
+        ({"gates": [-1]}, "projector.gates: [-1] needs one number for each of groups ([])"),
+        (
+            {"activation": "softmax", "groups": [4, 3], "gates": [7, -1]},
+            "projector.gates[0]: 7 is outside -1..6",
+        ),
+        (
+            {"activation": "softmax", "groups": [4, 3], "gates": [0, -1]},
+            "projector.gates[0]: 0 is a concept of groups[0]; take one of another group without a gate",
+        ),
+        (
+            {"activation": "softmax", "groups": [4, 3, 2], "gates": [4, 7, -1]},
+            "projector.gates[0]: 4 is a concept of groups[1]; take one of another group without a gate",
+        ),
         ({"activation": "softmax"}, "projector.groups: [] goes with activation softmax"),
         ({"activation": "softmax", "groups": [4, 1]}, "projector.groups: [4, 1] must be whole numbers of at least 2"),
         ({"activation": "softmax", "groups": [True, 3]}, "projector.groups: expected list[int]"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.errors import ConfigurationError, DataError
-from training.concepts import NOTHING, concept_group, concept_groups, dreamed_samples
+from training.concepts import NOTHING, concept_group, concept_groups, dreamed_samples, gates
 from training.data import MediaRef, Sample
 from training.parts import Parts
 from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe, Refit
@@ -77,6 +77,18 @@ def test_a_group_is_silent_about_synthetic_media(samples: dict[str, list[Sample]
     assert group.names.count(None) == 1
     scores = Cache().stack([MediaRef("image", Path("a dog-999.png"))])[:, 0] @ group.weight.T + group.bias
     assert group.names[int(scores.argmax())] is None
+
+
+def test_a_group_behind_another_has_its_nothing_as_gate(samples: dict[str, list[Sample]]) -> None:
+    own = Concepts(tasks=["animals/name"], behind="scenes/colour", silent=False)
+    made = parts(samples, own, Concepts(tasks=["scenes/colour"]))
+    animals, colours = concept_groups(made, "image")
+    initialisation = made.recipe.modalities["image"].initialisation
+    assert gates(initialisation, [animals, colours]) == [2 + colours.names.index(None), -1]
+    assert gates(replace(initialisation, concepts=[replace(own, behind=None)]), [animals]) == []
+    always = replace(colours, names=["red", "blue", "green"])
+    with pytest.raises(DataError, match=r"concepts\[0\]\.behind: .* no media that the group of scenes/colour could be"):
+        gates(initialisation, [animals, always])
 
 
 def test_a_group_that_may_not_be_silent_names_only_its_own(samples: dict[str, list[Sample]]) -> None:

@@ -1,5 +1,7 @@
 """Concepts that are not asked about: which of them are disturbed, how, and when."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from model.projectors.mlp import Mlp, MlpConfig
 from training.initialise import ConceptGroup
 from training.noise import UNKNOWN, ConceptNoise, groups_asked, random_concepts
-from training.recipe import Concepts
+from training.recipe import Concepts, Initialisation
 
 # Of three groups, the first always names one, the others may say nothing.
 NAMES: list[list[str | None]] = [["cat", "dog", "fox"], ["red", None, "blue"], [None, "one"]]
@@ -22,12 +24,16 @@ def projector() -> Mlp:
     return module
 
 
-def disturbed(projector: Mlp, shares: list[float], asked: list[int] | None) -> tuple[Tensor, Tensor]:
+def disturbed(
+    projector: Mlp, shares: list[float], asked: list[int] | None, behind: str | None = None
+) -> tuple[Tensor, Tensor]:
     """Concepts of as many random media as are asked about, without noise and with it."""
     features = torch.randn(ROWS, 8)
     plain = projector.concepts(features)
     groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
-    noise = ConceptNoise(projector, groups, shares)
+    concepts = [Concepts(tasks=[f"task/{index}"], noise=share) for index, share in enumerate(shares)]
+    concepts[0] = dataclasses.replace(concepts[0], behind=behind)
+    noise = ConceptNoise(projector, groups, Initialisation(type="names", concepts=concepts))
     noise.asked = None if asked is None else torch.tensor(asked)
     return plain, projector.concepts(features)
 
@@ -54,6 +60,15 @@ def test_a_share_of_the_media_is_disturbed(projector: Mlp) -> None:
     changed = (noisy != plain).any(dim=-1)
     assert 0.2 < changed.float().mean() < 0.3
     assert torch.equal(noisy[:, 3:], plain[:, 3:]), "other groups have no noise"
+
+
+def test_a_group_that_comes_first_is_left_alone_for_the_one_behind_it(projector: Mlp) -> None:
+    asked = [row % 3 for row in range(ROWS)]
+    plain, noisy = disturbed(projector, [1.0, 1.0, 1.0], asked, behind="task/1")
+    of_first, of_third = torch.tensor(asked) == 0, torch.tensor(asked) == 2
+    assert torch.equal(noisy[of_first, 3:6], plain[of_first, 3:6])
+    assert (noisy[of_third, 3:6].max(dim=-1).values == 1).all()
+    assert (noisy[of_first, 6:].max(dim=-1).values == 1).all(), "one of the others is disturbed"
 
 
 @pytest.mark.parametrize("asked", [None, [UNKNOWN] * ROWS])

@@ -108,6 +108,26 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         (f"{IMAGE}/initialisation/concepts/0/name", "x", r"concepts\[0\]: unknown key 'name'"),
         (f"{IMAGE}/initialisation/concepts/0/slot", 2, r"concepts\[0\]\.slot: 2 is outside 0\.\.1"),
         (f"{IMAGE}/initialisation/concepts/0/per_class", 5, r"concepts\[0\]\.per_class: goes with names"),
+        (
+            f"{IMAGE}/initialisation/concepts",
+            [{"tasks": ["a"], "behind": "b"}],
+            r"initialisation\.concepts\[0\]\.behind: b is no task of another group",
+        ),
+        (
+            f"{IMAGE}/initialisation/concepts",
+            [{"tasks": ["a"], "behind": "a"}],
+            r"initialisation\.concepts\[0\]\.behind: a is no task of another group",
+        ),
+        (
+            f"{IMAGE}/initialisation/concepts",
+            [{"tasks": ["a"], "behind": "b"}, {"tasks": ["b"], "silent": False}],
+            r"concepts\[0\]\.behind: the group of b must be one that may be silent",
+        ),
+        (
+            f"{IMAGE}/initialisation/concepts",
+            [{"tasks": ["a"], "behind": "b"}, {"tasks": ["b"], "behind": "c"}, {"tasks": ["c"]}],
+            r"concepts\[0\]\.behind: the group of b must be one that .* is behind none",
+        ),
         (f"{IMAGE}/initialisation/concepts/0", {"names": "no.txt"}, r"\[0\]\.names: .*no\.txt does not exist"),
         (f"{STAGE}/name", "a/b", r"stages\[0\]\.name: 'a/b' names a folder"),
         (f"{STAGE}/optimizer", "sgd", r"stages\[0\]: unknown key 'optimizer'"),

@@ -118,4 +118,14 @@ def test_what_fits_not_is_refused(plain: Checkpoint, parts: Path, corpus: Path, 
 
     with pytest.raises(CheckpointError, match=r"audio has sha256 \w+, the recipe asks for 0+; refit with the recipe"):
         refit(plain, make(parts, "other", other), corpus, tmp_path / "new")
+
+    def behind(values: dict[str, Any]) -> None:
+        two(values)
+        concepts(values, "image")["behind"] = "dialogs/which"
+        values["modalities"]["image"]["initialisation"]["concepts"][1]["tasks"] = ["dialogs/which"]
+
+    with pytest.raises(
+        CheckpointError, match=r"image: its groups \[\] are behind others, the recipe says \[0\]; refit"
+    ):
+        refit(plain, make(parts, "behind", behind), corpus, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +132,27 @@ def test_a_group_with_noise_is_told_what_is_asked_of_each_medium(
     recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_of(stage(steps=2))
+    (first,) = recipe.stages
+    # A stage without noise before and after: what was asked in one must not be taken for what is asked in the next.
+    recipe = replace(recipe, stages=[replace(first, name=name, noise=name == "noisy") for name in ("a", "noisy", "b")])
     start = recipe.modalities["image"].initialisation
     noisy = replace(start, concepts=[replace(concepts, noise=0.5) for concepts in start.concepts])
     modalities = {**recipe.modalities, "image": replace(recipe.modalities["image"], initialisation=noisy)}
-    told: list[tuple[bool, int]] = []
+    told: list[tuple[bool, set[int] | None]] = []
 
     def watched(self: ConceptNoise, module: nn.Module, _: object, probabilities: torch.Tensor) -> None:
-        assert self.asked is not None
-        assert len(self.asked) == len(probabilities)
-        told.extend((module.training, group) for group in self.asked.tolist())
+        assert self.asked is None or len(self.asked) == len(probabilities)
+        told.append((module.training, None if self.asked is None else set(self.asked.tolist())))
 
     monkeypatch.setattr(ConceptNoise, "_disturb", watched)
     run(replace(recipe, modalities=modalities), corpus, tmp_path / "run")
-    assert (True, 0) in told, "the colour of a scene is asked of the group of colours"
     assert {training for training, _ in told} == {True}
+    stages = [
+        list(members) for _, members in groupby((groups for _, groups in told), key=lambda groups: groups is None)
+    ]
+    assert len(stages) == 3
+    assert stages[0][0] is stages[2][0] is None
+    assert any(0 in (groups or ()) for groups in stages[1]), "the colour of a scene is asked of the group of colours"
 
 
 def test_it_is_reported_what_was_done(trained: Path) -> None:
