@@ -28,7 +28,7 @@ def test_its_sample_counts_are_those_of_the_recipe():
 def test_its_scores_were_fitted_again_as_the_recipe_says():
     checkpoint = Checkpoint.open(DEMO)
     record = checkpoint.provenance.training["refit"]
-    assert record["command"] == "quartet refit demo demo --corpus corpus --output demo"
+    assert record["command"] == "quartet refit checkpoint demo --corpus corpus --output refitted"
     assert set(record["media"]) == {"image", "audio"}
     for name, modality in RECIPE.modalities.items():
         wanted = [concepts.refit for concepts in modality.initialisation.concepts if concepts.refit]
