@@ -57,8 +57,8 @@ def _good(chance: random.Random, model: str, number: int) -> Planned:
 
 def _cancelled(chance: random.Random, model: str, number: int) -> Planned:
     parts = _media(chance)
-    # Longer than anybody waits.
-    body = _body(model, parts, number, stream=True, max_tokens=300, ignore_eos=True)
+    # Longer than it takes to leave, also where the machine is busy and the model tiny.
+    body = _body(model, parts, number, stream=True, max_tokens=600, ignore_eos=True)
     return Planned(CANCELLED, f"cancelled {number}", body, streams=True, media=_modalities(parts))
 
 
