@@ -115,13 +115,13 @@ class GroupSoftmax(nn.Module):
     def __init__(self, sizes: Sequence[int], gates: Sequence[int] = ()) -> None:
         super().__init__()
         self.sizes = list(sizes)
-        self.gates = list(gates) or [NO_GATE] * len(self.sizes)
+        self.gates = list(gates)
 
     def forward(self, scores: Tensor) -> Tensor:
         """Each group sums to one; one with a gate, to the gate's probability."""
         groups = [group.softmax(dim=-1) for group in scores.split(self.sizes, dim=-1)]
         probabilities = torch.cat(groups, dim=-1)
-        if all(gate == NO_GATE for gate in self.gates):
+        if not self.gates:
             return probabilities
         gated = [
             group if gate == NO_GATE else group * probabilities[..., gate : gate + 1]
