@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 import pybase64
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from model.errors import MediaCostError, MediaError, MediaLimitError
 
@@ -130,6 +130,7 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
             )
         if min(width, height) < 1:
             raise MediaError(f"the picture has {width}x{height} pixels; send one with at least one")
+        _check_tile(image, limits)
         image.load()
         image = _upright(_eight_bit(image))
         if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -149,6 +150,23 @@ def decode_image(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Ima
     # Pillow's decoders raise many kinds of errors on hostile bytes; all of them mean the same to the sender.
     except Exception as error:
         raise MediaError(f"the picture is damaged or truncated ({type(error).__name__}); send it again") from None
+
+
+def _check_tile(image: Image.Image, limits: MediaLimits) -> None:
+    """A tile of a TIFF file is decoded whole, however little of it the picture covers.
+
+    Raises:
+        MediaLimitError: it has more pixels than a picture may.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    sides = [image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+    width, height = (side if isinstance(side, int) else 0 for side in sides)
+    if width * height > limits.max_pixels:
+        raise MediaLimitError(
+            f"the picture is in tiles of {width}x{height} pixels, at most {limits.max_pixels} are decoded; "
+            "send it in smaller ones"
+        )
 
 
 def decode_audio(data: bytes, limits: MediaLimits = DEFAULT_LIMITS) -> Sound:

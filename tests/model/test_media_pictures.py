@@ -212,3 +212,18 @@ def test_any_data_url_only_raises_media_errors(text):
     for url in (text, f"data:{text}", f"data:image/png;base64,{text}"):
         with suppress(MediaError):
             assert isinstance(decode_data_url(url), bytes)
+
+
+def tiled(side: int) -> bytes:
+    """Ten white pixels square as a TIFF file, in one tile that is `side` pixels square."""
+    tags = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 277: 1, 322: side, 323: side, 324: 0, 325: side * side}
+    tags[324] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + b"\xff" * (side * side)
+
+
+def test_a_tile_counts_as_a_picture():
+    limits = MediaLimits(max_pixels=32 * 32)
+    assert np.asarray(decode_image(tiled(32), limits)).tolist() == np.full((10, 10, 3), 255).tolist()
+    with pytest.raises(MediaLimitError, match="in tiles of 48x48 pixels, at most 1024"):
+        decode_image(tiled(48), limits)
