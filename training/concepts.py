@@ -7,6 +7,7 @@ not the corpus shows it.
 
 import os
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -108,6 +109,15 @@ def concept_names(parts: Parts, modality: str, index: int, dreams: Sequence[Samp
     if concepts.names is not None:
         return list(own_classes(parts, modality, Path(concepts.names), where)[0])
     return _names(sorted(set(labelled(parts, modality, concepts, where, dreams)[1])))
+
+
+def task_labels(parts: Parts, modality: str) -> dict[str, set[str]]:
+    """By task, the labels of the training media of a modality."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for sample in parts.single(modality):
+        if "label" in sample.meta:
+            found[sample.task].add(str(sample.meta["label"]))
+    return found
 
 
 def _names(classes: Sequence[str]) -> list[str | None]:

@@ -1,4 +1,4 @@
-"""Noise in the concepts that are not asked about.
+"""Noise in the concepts of media, so that an answer is read from those that know it.
 
 A projector of named concepts says what each of its groups makes of a medium, and a question asks for one of them. If
 the others were silent in training, or always said the same beside it, the language model would answer with whatever
@@ -6,21 +6,28 @@ speaks, and be wrong as soon as they say something else: a photograph looks a li
 drawings, another artist's dog like another breed. So, while it is trained, groups that are not asked about sometimes
 name a concept at random, and what a question asks for has to be read from the group that knows it. Only a group that
 another one is behind is left alone when that other one is asked about: one of the two speaks, and this one comes first.
+
+A group of several tasks is in doubt between concepts of different tasks too: a word sounds a little like a number. Who
+asks for a number gets the right one if the language model takes it from what the group says of numbers, however little
+that is. So a group that is asked about sometimes names a concept of another task besides, in any proportion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.errors import ConfigurationError
 from model.projectors.mlp import GroupSoftmax
 from training.initialise import ConceptGroup
 from training.recipe import CONCEPTS, Concepts, Initialisation
 
 # The group that is asked about where no group is known to know the answer.
 UNKNOWN = -1
+# What is left at least to the concept that another one is mixed into.
+LEAST = 0.2
 
 
 def groups_asked(concepts: Sequence[Concepts], modality: str) -> dict[str, int]:
@@ -32,20 +39,30 @@ def groups_asked(concepts: Sequence[Concepts], modality: str) -> dict[str, int]:
 
 
 class ConceptNoise:
-    """Disturbs one projector in training mode, for the media whose question is known to ask for one group.
+    """Disturbs one projector in training mode, for the media whose question is known to ask for one of its groups.
 
     Attributes:
         asked: for each medium `[media]` that is projected next, the number of that group, or `UNKNOWN`.
     """
 
-    def __init__(self, projector: nn.Module, groups: Sequence[ConceptGroup], initialisation: Initialisation) -> None:
+    def __init__(
+        self,
+        projector: nn.Module,
+        groups: Sequence[ConceptGroup],
+        initialisation: Initialisation,
+        labels: Mapping[str, Collection[str]],
+    ) -> None:
         """Begin to disturb.
 
         Args:
             projector: its softmax groups are `groups`.
             groups: the concepts.
             initialisation: says of each group for how many of the media about which another one is asked it names a
-                random concept, and which group is behind it.
+                random concept, for how many about which it is asked itself it names two, and which group is behind it.
+            labels: by task, the concepts that it asks for.
+
+        Raises:
+            ConfigurationError: a group is to name concepts of two tasks, but every two of them share one.
         """
         self.asked: Tensor | None = None
         bounds = pairwise(accumulate((len(group.names) for group in groups), initial=0))
@@ -54,6 +71,13 @@ class ConceptNoise:
         fronts = [initialisation.front(index) for index in range(len(shares))]
         behind = [[other for other, front in enumerate(fronts) if front == index] for index in range(len(shares))]
         self._groups = list(zip(bounds, nothing, shares, behind, strict=True))
+        self._mixed: dict[int, tuple[float, Tensor]] = {}
+        for index, (group, concepts) in enumerate(zip(groups, initialisation.concepts, strict=True)):
+            if concepts.mixed:
+                apart = concepts_apart(group.names, [labels[task] for task in concepts.tasks])
+                if not apart.any():
+                    raise ConfigurationError(f"concepts[{index}].mixed: every two of its concepts share a task")
+                self._mixed[index] = concepts.mixed, apart
         (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
         softmax.register_forward_hook(self._disturb)
 
@@ -63,6 +87,11 @@ class ConceptNoise:
         parts = []
         for index, ((start, end), nothing, share, behind) in enumerate(self._groups):
             part = probabilities[:, start:end]
+            if index in self._mixed:
+                mixed, apart = self._mixed[index]
+                chance = torch.rand(len(part), device=part.device)
+                chosen = (chance < mixed) & (self.asked == index)
+                part = torch.where(chosen[:, None], mix_concepts(part, apart.to(part.device)), part)
             if share:
                 chance = torch.rand(len(part), device=part.device)
                 disturbed = chance < share
@@ -82,3 +111,24 @@ def random_concepts(probabilities: Tensor, nothing: int | None) -> Tensor:
         chosen = torch.randint(size - 1, (count,), device=probabilities.device)
         chosen = chosen + (chosen >= nothing)
     return functional.one_hot(chosen, size).to(probabilities.dtype)
+
+
+def concepts_apart(names: Sequence[str | None], tasks: Sequence[Collection[str]]) -> Tensor:
+    """As `[concepts, concepts]`, which two are concepts, but never of the same one of `tasks`."""
+    member = torch.tensor([[name in task for task in tasks] for name in names], dtype=torch.float32)
+    known = member.any(dim=1)
+    return (member @ member.T == 0) & known[:, None] & known
+
+
+def mix_concepts(probabilities: Tensor, apart: Tensor) -> Tensor:
+    """As `[media, concepts]`: a random part of each row goes to one concept that is apart from its most probable one.
+
+    Rows of whose most probable concept nothing is apart stay as they are.
+    """
+    allowed = apart[probabilities.argmax(dim=-1)]
+    possible = allowed.any(dim=-1, keepdim=True)
+    other = torch.multinomial((allowed | ~possible).to(torch.float32), 1)[:, 0]
+    kept = LEAST + (1 - LEAST) * torch.rand(len(probabilities), 1, device=probabilities.device)
+    named = functional.one_hot(other, probabilities.shape[1]).to(probabilities.dtype)
+    mixed = kept * probabilities + (1 - kept) * named * probabilities.sum(dim=-1, keepdim=True)
+    return torch.where(possible, mixed, probabilities)

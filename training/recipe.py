@@ -74,6 +74,9 @@ class Concepts:
     noise: float = 0.0
     """Of the media that another group is asked about, the share for which this one names a concept at random while the
     stages are trained, see `training.noise`."""
+    mixed: float = 0.0
+    """Of the media that this group itself is asked about, the share for which it names a concept of another of its
+    `tasks` besides."""
     per_class: int = 0
     """With `names`: synthetic feature vectors per class to train on."""
     refit: Refit | None = None
@@ -84,12 +87,15 @@ class Concepts:
             raise ConfigurationError("refit.units: goes with tasks; an encoder's own classes have its own head")
         if (self.names is None) == (not self.tasks):
             raise ConfigurationError("names: give either names or tasks")
+        if self.mixed and len(self.tasks) < 2:
+            raise ConfigurationError("mixed: goes with two tasks or more")
         if self.per_class and self.names is None:
             raise ConfigurationError("per_class: goes with names; the media of tasks are in the corpus")
         check_range("slot", self.slot, 0, 4096)
         check_range("sharpness", self.sharpness, 0.01, 100)
         check_range("per_class", self.per_class, 0, 10_000)
         check_range("noise", self.noise, 0.0, 1.0)
+        check_range("mixed", self.mixed, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from model.shared_prefix import can_share
 from training.batches import padded_lengths
 from training.build import build_model
 from training.cache import FeatureCache
-from training.concepts import concept_groups, dreamed_samples, gates
+from training.concepts import concept_groups, dreamed_samples, gates, task_labels
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
 from training.mixture import hold_out, mix
@@ -179,9 +179,9 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
     model = build_model(parts, config, groups, prompt)
     noise = {
-        name: ConceptNoise(model.projectors[name], groups[name], m.initialisation)
+        name: ConceptNoise(model.projectors[name], groups[name], m.initialisation, task_labels(parts, name))
         for name, m in recipe.modalities.items()
-        if any(concepts.noise for concepts in m.initialisation.concepts)
+        if any(concepts.noise or concepts.mixed for concepts in m.initialisation.concepts)
     }
     return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.errors import ConfigurationError
 from model.projectors.mlp import Mlp, MlpConfig
 from training.initialise import ConceptGroup
-from training.noise import UNKNOWN, ConceptNoise, groups_asked, random_concepts
+from training.noise import LEAST, UNKNOWN, ConceptNoise, concepts_apart, groups_asked, mix_concepts, random_concepts
 from training.recipe import Concepts, Initialisation
 
 # Of three groups, the first always names one, the others may say nothing.
@@ -33,7 +34,7 @@ def disturbed(
     groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
     concepts = [Concepts(tasks=[f"task/{index}"], noise=share) for index, share in enumerate(shares)]
     concepts[0] = dataclasses.replace(concepts[0], behind=behind)
-    noise = ConceptNoise(projector, groups, Initialisation(type="names", concepts=concepts))
+    noise = ConceptNoise(projector, groups, Initialisation(type="names", concepts=concepts), {})
     noise.asked = None if asked is None else torch.tensor(asked)
     return plain, projector.concepts(features)
 
@@ -98,3 +99,61 @@ def test_a_random_concept_has_all_the_probability(nothing: int | None) -> None:
     chosen = random_concepts(torch.full((500, 5), 0.2), nothing)
     assert torch.equal(chosen.sum(dim=-1), torch.ones(500))
     assert sorted(set(chosen.argmax(dim=-1).tolist())) == [index for index in range(5) if index != nothing]
+
+
+# "seven" is a number in two languages, "eight" in one; "door" is a word.
+WORDS: list[str | None] = ["seven", "door", None, "eight", "tujuh"]
+LABELS = {"digits/en": {"seven", "eight"}, "digits/ms": {"seven", "tujuh"}, "words/en": {"door"}}
+
+
+def test_concepts_are_apart_that_no_task_has_both_of() -> None:
+    apart = concepts_apart(WORDS, list(LABELS.values()))
+    pairs = {(WORDS[row], WORDS[column]) for row, column in apart.nonzero().tolist()}
+    expected = [("door", "seven"), ("door", "eight"), ("door", "tujuh"), ("eight", "tujuh")]
+    assert pairs == {*expected, *((b, a) for a, b in expected)}
+
+
+def test_a_concept_that_is_apart_is_mixed_in_by_any_share() -> None:
+    before = torch.tensor([[0.05, 0.8, 0.05, 0.1, 0.0]]).repeat(ROWS, 1)
+    after = mix_concepts(before, concepts_apart(WORDS, list(LABELS.values())))
+    torch.testing.assert_close(after.sum(dim=1), torch.ones(ROWS))
+    shares = after[:, 1] / before[:, 1]
+    assert LEAST <= shares.min() < LEAST + 0.05
+    assert 0.95 < shares.max() <= 1
+    gained = after > before * shares[:, None] + 1e-3
+    assert gained.any(dim=0).tolist() == [True, False, False, True, True], "each of the others, never silence"
+    assert (gained.sum(dim=1) <= 1).all(), "one at a time"
+
+
+@pytest.mark.parametrize("best", [2, 0])
+def test_silence_and_what_nothing_is_apart_from_stay_as_they_are(best: int) -> None:
+    before = torch.full((20, 5), 0.05)
+    before[:, best] = 0.8
+    labels = list(LABELS.values()) if best == 2 else [{"seven", "door", "eight", "tujuh"}]
+    assert torch.equal(mix_concepts(before, concepts_apart(WORDS, labels)), before)
+
+
+def mixing(projector: Mlp, asked: list[int], labels: dict[str, set[str]]) -> tuple[Tensor, Tensor]:
+    """Concepts of random media without noise, and where half of those that ask for the second group name two."""
+    features = torch.randn(ROWS, 8)
+    plain = projector.concepts(features)
+    groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
+    concepts = [Concepts(tasks=["a"]), Concepts(tasks=["b", "c"], mixed=0.5), Concepts(tasks=["d"])]
+    noise = ConceptNoise(projector, groups, Initialisation(type="names", concepts=concepts), labels)
+    noise.asked = torch.tensor(asked)
+    return plain, projector.concepts(features)
+
+
+def test_only_the_group_that_is_asked_about_names_two(projector: Mlp) -> None:
+    asked = [row % 3 for row in range(ROWS)]
+    plain, noisy = mixing(projector, asked, {"b": {"red"}, "c": {"blue"}})
+    changed = (noisy != plain).any(dim=-1)
+    assert not changed[torch.tensor(asked) != 1].any()
+    assert 0.2 < changed[torch.tensor(asked) == 1].float().mean() < 0.5, "half of them, but for those that are silent"
+    assert torch.equal(noisy[:, :3], plain[:, :3])
+    assert torch.equal(noisy[:, 6:], plain[:, 6:])
+
+
+def test_tasks_of_the_same_concepts_cannot_be_mixed(projector: Mlp) -> None:
+    with pytest.raises(ConfigurationError, match=r"concepts\[1\].mixed: every two of its concepts share a task"):
+        mixing(projector, [1] * ROWS, {"b": {"red", "blue"}, "c": {"blue"}})
