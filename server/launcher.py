@@ -19,6 +19,7 @@ from model.location import find
 from server.files.setup import open_library
 from server.keys.source import KeySource
 from server.life.end import exit_status
+from server.life.forkserver import start_fork_server
 from server.logs.config import logging_config
 from server.scratch import new_scratch, remove_scratch
 from server.settings import ServerSettings, current
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str]) -> None:
         KeySource(current().keys_path, current().secret_key)
         if current().files:
             open_library(current())
+        if current().on_cpu:
+            start_fork_server()
         flags = prepare(current())
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)
