@@ -159,7 +159,9 @@ START_TIME = _gauge(
 ENGINE_ALIVE = _scraped("quartet_engine_alive", "1 while the engine lives.")
 ASYNCIO_TASKS = _scraped("quartet_asyncio_tasks", "Tasks of the event loop of the process that was asked.")
 PROCESS_MEMORY = _scraped(
-    "quartet_process_resident_memory_bytes", "Resident memory of the server's processes, by their part.", "process"
+    "quartet_process_resident_memory_bytes",
+    "Resident memory of the server's processes, by their part; what parts share counts in each.",
+    "process",
 )
 PROCESS_FDS = _scraped("quartet_process_open_fds", "Open files of the server's processes, by their part.", "process")
 PROCESS_THREADS = _scraped("quartet_process_threads", "Threads of the server's processes, by their part.", "process")

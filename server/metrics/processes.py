@@ -17,6 +17,7 @@ PARTS = {
     "VLLM::Worker": "worker",
     "VLLM::APIServer": "api",
     "VLLM::DPCoordinator": "coordinator",
+    "VLLM::ForkServer": "forkserver",
 }
 SERVER, OTHER = "server", "other"
 

@@ -113,7 +113,8 @@ def test_every_defined_metric_is_there(server: ServerProcess, client: httpx.Clie
     assert scrape.total("quartet_draining") == 0
     assert scrape.total("quartet_queue_capacity") == 256
     assert scrape.total("quartet_asyncio_tasks") > 0
-    assert scrape.total("quartet_process_resident_memory_bytes", process="server") > 100e6
+    for part in ("server", "engine", "forkserver"):
+        assert scrape.total("quartet_process_resident_memory_bytes", process=part) > 100e6
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
