@@ -12,6 +12,7 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import ConfigurationError, QuartetError
@@ -50,12 +51,14 @@ def main(arguments: Sequence[str]) -> None:
         KeySource(current().keys_path, current().secret_key)
         if current().files:
             open_library(current())
-        if current().on_cpu:
-            start_fork_server()
-        flags = prepare(current())
+        # In a thread, which takes OpenMP's threads with it when it ends: they do not survive a fork.
+        with ThreadPoolExecutor(1) as thread:
+            flags = thread.submit(prepare, current()).result()
     except QuartetError as error:
         print(f"quartet serve: {error}", file=sys.stderr)
         raise SystemExit(REFUSED) from None
+    if current().on_cpu:
+        start_fork_server()
     go_offline()
     sys.argv = ["quartet serve", *flags, *arguments]
     from vllm.entrypoints.launchers.api_server.entry import main as serve

@@ -2,10 +2,10 @@
 
 Beside its API server vLLM starts the engine, on a CPU always as a new interpreter, which imports torch, transformers
 and vLLM a second time: ten seconds of processor time, and some hundred megabytes that the two could share. So the
-server forks once, when it has imported what both need and before it has threads, sockets or a model. The copy is the
+server forks once, when it has imported what both need and before it has threads, sockets or an engine. The copy is the
 fork server of `multiprocessing`, which makes its processes of itself.
 
-Nothing is computed before: OpenMP's threads, which do not survive a fork, are started by the first computation.
+This thread computes nothing before: OpenMP's threads, which do not survive a fork, belong to the one that computes.
 """
 
 import importlib

@@ -136,6 +136,9 @@ def test_silence_and_what_nothing_is_apart_from_stay_as_they_are(best: int) -> N
 def mixing(projector: Mlp, asked: list[int], labels: dict[str, set[str]]) -> tuple[Tensor, Tensor]:
     """Concepts of random media without noise, and where half of those that ask for the second group name two."""
     features = torch.randn(ROWS, 8)
+    with torch.no_grad():
+        # The second group is never silent.
+        projector.first.bias[4] -= 20
     plain = projector.concepts(features)
     groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
     concepts = [Concepts(tasks=["a"]), Concepts(tasks=["b", "c"], mixed=0.5), Concepts(tasks=["d"])]
@@ -149,7 +152,7 @@ def test_only_the_group_that_is_asked_about_names_two(projector: Mlp) -> None:
     plain, noisy = mixing(projector, asked, {"b": {"red"}, "c": {"blue"}})
     changed = (noisy != plain).any(dim=-1)
     assert not changed[torch.tensor(asked) != 1].any()
-    assert 0.2 < changed[torch.tensor(asked) == 1].float().mean() < 0.5, "half of them, but for those that are silent"
+    assert 0.4 < changed[torch.tensor(asked) == 1].float().mean() < 0.6
     assert torch.equal(noisy[:, :3], plain[:, :3])
     assert torch.equal(noisy[:, 6:], plain[:, 6:])
 
