@@ -4,8 +4,8 @@ Two steps, because some of what the engine reads from the environment must be th
 
 1. `launch` (light: no torch) makes the environment and replaces the process by step 2.
 2. `main` (`python -m server.launcher`) opens and assembles the checkpoint, refuses one whose parts do not fit with a
-   single line and exit status 1, and calls vLLM's own server with its flags. The engine's processes import this module
-   again, so nothing heavy may be imported at its top.
+   single line and exit status 1, and calls vLLM's own server with its flags. Beside a GPU the engine's processes import
+   this module again, so nothing heavy may be imported at its top; on a CPU they are copies (`server.life.forkserver`).
 """
 
 import atexit

@@ -108,6 +108,7 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         (f"{IMAGE}/initialisation/concepts/0/name", "x", r"concepts\[0\]: unknown key 'name'"),
         (f"{IMAGE}/initialisation/concepts/0/slot", 2, r"concepts\[0\]\.slot: 2 is outside 0\.\.1"),
         (f"{IMAGE}/initialisation/concepts/0/per_class", 5, r"concepts\[0\]\.per_class: goes with names"),
+        (f"{IMAGE}/initialisation/concepts/0/mixed", 0.5, r"concepts\[0\]\.mixed: goes with two tasks or more"),
         (
             f"{IMAGE}/initialisation/concepts",
             [{"tasks": ["a"], "behind": "b"}],
