@@ -13,6 +13,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import connection, parent_process, resource_tracker
@@ -54,7 +55,12 @@ class EngineContext(ForkServerContext):
 
 
 def start_fork_server() -> None:
-    """Import what the engine needs, fork, and let vLLM make its processes there; before anything else is started."""
+    """Import what the engine needs, fork, and let vLLM make its processes there; before anything else is started.
+
+    From Python 3.14 on, whose fork server also wants a key, vLLM starts interpreters as ever.
+    """
+    if sys.version_info >= (3, 14):
+        return
     from vllm.utils import system_utils
 
     # By this name vLLM's modules import it, from here on.
