@@ -7,7 +7,6 @@ not the corpus shows it.
 
 import os
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -112,10 +111,13 @@ def concept_names(parts: Parts, modality: str, index: int, dreams: Sequence[Samp
 
 
 def task_labels(parts: Parts, modality: str) -> dict[str, set[str]]:
-    """By task, the labels of the training media of a modality."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    """By task, the labels of the training media of a modality; of the tasks that a group mixes."""
+    concepts = parts.recipe.modalities[modality].initialisation.concepts
+    found: dict[str, set[str]] = {task: set() for group in concepts if group.mixed for task in group.tasks}
+    if not found:
+        return found
     for sample in parts.single(modality):
-        if "label" in sample.meta:
+        if "label" in sample.meta and sample.task in found:
             found[sample.task].add(str(sample.meta["label"]))
     return found
 

@@ -13,6 +13,7 @@ that is. So a group that is asked about sometimes names a concept of another tas
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import torch
@@ -38,6 +39,39 @@ def groups_asked(concepts: Sequence[Concepts], modality: str) -> dict[str, int]:
     return asked | {f"{CONCEPTS}/{modality}": index for index in own[:1]}
 
 
+@dataclass
+class _Group:
+    """One group of a projector's concepts, and how it is disturbed."""
+
+    start: int
+    end: int
+    nothing: int | None
+    """The concept of saying nothing, counted from `start`."""
+    share: float
+    """Of the media about which another group is asked: for how many it names a random concept."""
+    spared: tuple[int, ...]
+    """For whose questions it never does: its own, those of the groups behind it, and those of no known group."""
+    mixed: float
+    """Of the media about which it is asked itself: for how many it names a concept of another task besides."""
+    apart: Tensor
+    """`[concepts, concepts]`, which those may be; empty where none is mixed in."""
+
+    def disturb(self, probabilities: Tensor, asked: Tensor, own: int) -> Tensor:
+        """Of its probabilities `[media, concepts]`, where group `asked` `[media]` is asked about and it is `own`."""
+        count, device = len(probabilities), probabilities.device
+        if self.mixed:
+            self.apart = self.apart.to(device)
+            chosen = (torch.rand(count, device=device) < self.mixed) & (asked == own)
+            probabilities = torch.where(chosen[:, None], mix_concepts(probabilities, self.apart), probabilities)
+        if self.share:
+            disturbed = torch.rand(count, device=device) < self.share
+            for spared in self.spared:
+                disturbed &= asked != spared
+            random = random_concepts(probabilities, self.nothing)
+            probabilities = torch.where(disturbed[:, None], random, probabilities)
+        return probabilities
+
+
 class ConceptNoise:
     """Disturbs one projector in training mode, for the media whose question is known to ask for one of its groups.
 
@@ -59,47 +93,41 @@ class ConceptNoise:
             groups: the concepts.
             initialisation: says of each group for how many of the media about which another one is asked it names a
                 random concept, for how many about which it is asked itself it names two, and which group is behind it.
-            labels: by task, the concepts that it asks for.
+            labels: by task, the concepts that it asks for; of the tasks of groups that name two.
 
         Raises:
             ConfigurationError: a group is to name concepts of two tasks, but every two of them share one.
         """
         self.asked: Tensor | None = None
         bounds = pairwise(accumulate((len(group.names) for group in groups), initial=0))
-        nothing = [group.names.index(None) if None in group.names else None for group in groups]
-        shares = [concepts.noise for concepts in initialisation.concepts]
-        fronts = [initialisation.front(index) for index in range(len(shares))]
-        behind = [[other for other, front in enumerate(fronts) if front == index] for index in range(len(shares))]
-        self._groups = list(zip(bounds, nothing, shares, behind, strict=True))
-        self._mixed: dict[int, tuple[float, Tensor]] = {}
-        for index, (group, concepts) in enumerate(zip(groups, initialisation.concepts, strict=True)):
+        fronts = [initialisation.front(index) for index in range(len(groups))]
+        self._groups: list[_Group] = []
+        for index, (group, concepts, (start, end)) in enumerate(
+            zip(groups, initialisation.concepts, bounds, strict=True)
+        ):
+            apart = torch.empty(0, 0, dtype=torch.bool)
             if concepts.mixed:
                 apart = concepts_apart(group.names, [labels[task] for task in concepts.tasks])
                 if not apart.any():
                     raise ConfigurationError(f"concepts[{index}].mixed: every two of its concepts share a task")
-                self._mixed[index] = concepts.mixed, apart
+            nothing = group.names.index(None) if None in group.names else None
+            behind = (other for other, front in enumerate(fronts) if front == index)
+            spared = (UNKNOWN, index, *behind)
+            self._groups.append(_Group(start, end, nothing, concepts.noise, spared, concepts.mixed, apart))
         (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
         softmax.register_forward_hook(self._disturb)
 
     def _disturb(self, module: nn.Module, _: object, probabilities: Tensor) -> Tensor | None:
         if not module.training or self.asked is None:
             return None
-        parts = []
-        for index, ((start, end), nothing, share, behind) in enumerate(self._groups):
-            part = probabilities[:, start:end]
-            if index in self._mixed:
-                mixed, apart = self._mixed[index]
-                chance = torch.rand(len(part), device=part.device)
-                chosen = (chance < mixed) & (self.asked == index)
-                part = torch.where(chosen[:, None], mix_concepts(part, apart.to(part.device)), part)
-            if share:
-                chance = torch.rand(len(part), device=part.device)
-                disturbed = chance < share
-                for spared in (UNKNOWN, index, *behind):
-                    disturbed &= self.asked != spared
-                part = torch.where(disturbed[:, None], random_concepts(part, nothing), part)
-            parts.append(part)
-        return torch.cat(parts, dim=-1)
+        asked = self.asked.to(probabilities.device)
+        return torch.cat(
+            [
+                group.disturb(probabilities[:, group.start : group.end], asked, index)
+                for index, group in enumerate(self._groups)
+            ],
+            dim=-1,
+        )
 
 
 def random_concepts(probabilities: Tensor, nothing: int | None) -> Tensor:
