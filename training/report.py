@@ -19,7 +19,7 @@ from training.recipe import Recipe
 from training.stage import METRICS, Stage
 
 REPORT, CURVES = "report.md", "curves.png"
-# Share of a new value in the running mean.
+# Least share of a new value in the running mean.
 SMOOTHING = 0.1
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "safetensors", "numpy")
 # Seconds between two looks at the memory.
@@ -180,10 +180,11 @@ def points(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """The running mean."""
+    """The running mean, over about a tenth of the curve: one that reached further back would show where it began."""
+    share = max(SMOOTHING, min(1.0, 10 / len(values)))
     mean, means = values[0], []
     for value in values:
-        mean += SMOOTHING * (value - mean)
+        mean += share * (value - mean)
         means.append(mean)
     return means
 

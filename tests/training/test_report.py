@@ -49,6 +49,8 @@ def test_the_steps_of_stages_follow_each_other() -> None:
     assert points(LOG, "loss") == [(10, 3.0), (20, 2.0), (35, 1.0), (45, 0.5)]
     assert points(LOG, "eval_loss") == [(25, 1.5)]
     assert smoothed([1.0, 1.0]) == [1.0, 1.0]
+    assert smoothed([3.0, 2.0, 1.0]) == [3.0, 2.0, 1.0], "a short curve is followed"
+    assert smoothed([1.0] + [0.0] * 199)[10] == pytest.approx(0.9**10)
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
