@@ -197,7 +197,17 @@ def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Pre
     valid = validation_samples(built.parts, corpus, problems)
     for stage in stages:
         parameter_groups(built.model.named_parameters(), stage.learning_rates)
-    return [prepare_stage(stage, built, valid, problems) for stage in stages]
+    prepared: list[Prepared] = []
+    for stage in stages:
+        same = next((earlier for earlier in prepared if same_rows(earlier.stage, stage)), None)
+        prepared.append(prepare_stage(stage, built, valid, problems, same))
+    return prepared
+
+
+def same_rows(one: Stage, other: Stage) -> bool:
+    """Whether two stages are trained on the same rows."""
+    names = ("data", "samples", "max_length", "validation")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def surroundings(recipe: Recipe, output: Path, stop: Stop, stage: Stage, logging_steps: int) -> Surroundings:
@@ -213,8 +223,14 @@ def surroundings(recipe: Recipe, output: Path, stop: Stop, stage: Stage, logging
     )
 
 
-def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]], problems: ProblemLog) -> Prepared:
-    """Choose and tokenise the samples of a stage.
+def prepare_stage(
+    stage: Stage,
+    built: Built,
+    valid: Mapping[str, list[Sample]],
+    problems: ProblemLog,
+    same: Prepared | None = None,
+) -> Prepared:
+    """Choose and tokenise the samples of a stage, or take those of another with the same rows.
 
     Raises:
         DataError: a source that gives the stage nothing, or a sample that is too long and may not be skipped.
@@ -229,19 +245,22 @@ def prepare_stage(stage: Stage, built: Built, valid: Mapping[str, list[Sample]],
             samples = {**samples, **{source: train for source, (train, _) in split.items()}}
             held += [sample for _, apart in split.values() for sample in apart]
     chosen = mix(stage, samples, seed)
-    data = Conversations(
-        row
-        for mixture in stage.data
-        for row in fill_rows(
-            chosen[mixture.source],
-            built.prompt,
-            turns=mixture.turns,
-            max_length=stage.max_length,
-            seed=seed,
-            on_problem=mixture.on_problem,
-            problems=problems,
+    if same is not None:
+        data = same.data
+    else:
+        data = Conversations(
+            row
+            for mixture in stage.data
+            for row in fill_rows(
+                chosen[mixture.source],
+                built.prompt,
+                turns=mixture.turns,
+                max_length=stage.max_length,
+                seed=seed,
+                on_problem=mixture.on_problem,
+                problems=problems,
+            )
         )
-    )
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
     modalities = built.parts.recipe.modalities

@@ -261,6 +261,27 @@ def test_stages_follow_each_other(recipe_of: Callable[..., Recipe], corpus: Path
     assert not torch.equal(first["projectors.audio.second.weight"].half(), final["projectors.audio.second.weight"])
 
 
+def test_stages_on_the_same_rows_share_them(
+    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(stage(steps=1))
+    (first,) = recipe.stages
+    others = (replace(first, name="tune", noise=False), replace(first, name="short", max_length=first.max_length - 8))
+    rows: list[object] = []
+    make = run_module.train_stage
+
+    def watched(model: Any, stage: Any, data: object, *args: Any, **settings: Any) -> list[dict[str, Any]]:
+        rows.append(data)
+        return make(model, stage, data, *args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "train_stage", watched)
+    run(replace(recipe, stages=[first, *others]), corpus, tmp_path / "run")
+    assert rows[0] is rows[1]
+    assert rows[2] is not rows[0]
+    samples = Checkpoint.open(tmp_path / "run" / "checkpoint").provenance.training["samples"]
+    assert samples["align/scenes"] == samples["tune/scenes"]
+
+
 @pytest.mark.parametrize("kind", ["random", "ridge"])
 def test_other_starts_and_projectors(recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, kind: str) -> None:
     def plain(values: dict[str, Any]) -> None:
