@@ -21,6 +21,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     [
         (("train",), ("recipe", "--corpus", "--output", "--resume")),
         (("refit",), ("checkpoint", "recipe", "--corpus", "--output")),
+        (("average",), ("checkpoints", "--output")),
         (("eval",), ("model", "--corpus", "--output", "--limit")),
         (("data",), ("build",)),
         (("data", "build"), ("output", "--source", "--limit", "--seed")),
