@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.corpus import samples
-from training.corpus.registry import COMPOSED, SOURCES, VERSION, Context, Job, Plan, load
+from training.corpus.registry import COMPOSED, SOURCES, VERSIONS, Context, Job, Plan, load
 
 _INLINE = 24  # fewer media than this are not worth starting worker processes for
 
@@ -94,7 +94,7 @@ def build(
 
 def _source(name: str, context: Context, limit: int | None) -> SourceReport:
     final, partial = context.output / name, context.output / f".{name}.partial"
-    arguments: dict[str, Any] = {"seed": context.seed, "limit": limit, "version": VERSION}
+    arguments: dict[str, Any] = {"seed": context.seed, "limit": limit, "version": VERSIONS[name]}
     if name in COMPOSED:
         arguments["from"] = _fingerprints(context.output)
     known = _read_json(final / "source.json")

@@ -119,11 +119,11 @@ def _turns(rng: random.Random, pool: Pool, language: str, index: int) -> Dialog:
 
 
 KINDS: Mapping[str, tuple[Kind, int, int]] = {
-    "which-picture": (_which_picture, 1100, 200),
-    "which-colour": (_which_colour, 600, 160),
-    "sound-matches": (_sound_matches, 500, 160),
-    "word-matches": (_word_matches, 700, 200),
-    "both": (_both, 600, 160),
-    "turns": (_turns, 900, 200),
+    "which-picture": (_which_picture, 11000, 200),
+    "which-colour": (_which_colour, 5000, 160),
+    "sound-matches": (_sound_matches, 4000, 160),
+    "word-matches": (_word_matches, 8000, 200),
+    "both": (_both, 3000, 160),
+    "turns": (_turns, 3000, 200),
 }
 """By task: what makes one, how many for training, how many for the test."""

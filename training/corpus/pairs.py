@@ -53,8 +53,8 @@ def _two_sounds(rng: random.Random, pool: Pool, language: str, index: int) -> Di
 
 
 KINDS: Mapping[str, tuple[Kind, int, int]] = {
-    "picture-and-sound": (_picture_and_sound, 900, 160),
-    "two-pictures": (_two_pictures, 300, 100),
-    "two-sounds": (_two_sounds, 300, 100),
+    "picture-and-sound": (_picture_and_sound, 3000, 160),
+    "two-pictures": (_two_pictures, 1200, 100),
+    "two-sounds": (_two_sounds, 1200, 100),
 }
 """By task: what makes one, how many for training, how many for the test."""
