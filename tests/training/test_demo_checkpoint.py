@@ -21,14 +21,18 @@ def test_it_is_made_of_the_parts_of_its_recipe():
 
 
 def test_its_sample_counts_are_those_of_the_recipe():
-    counted = json.loads((DEMO / "provenance.json").read_text())["training"]["samples"]
-    assert set(counted) == {f"{stage.name}/{mixture.source}" for stage in RECIPE.stages for mixture in stage.data}
+    record = json.loads((DEMO / "provenance.json").read_text())["training"]
+    assert record["command"] == "quartet average soft sharp --output mean"
+    assert len(record["average"]) == 2
+    for trained in record["average"]:
+        names = {f"{stage.name}/{mixture.source}" for stage in RECIPE.stages for mixture in stage.data}
+        assert set(trained["samples"]) == names
 
 
 def test_its_scores_were_fitted_again_as_the_recipe_says():
     checkpoint = Checkpoint.open(DEMO)
     record = checkpoint.provenance.training["refit"]
-    assert record["command"] == "quartet refit checkpoint demo --corpus corpus --output refitted"
+    assert record["command"] == "quartet refit mean demo --corpus corpus --output refitted"
     assert set(record["media"]) == {"image", "audio"}
     for name, modality in RECIPE.modalities.items():
         wanted = [concepts.refit for concepts in modality.initialisation.concepts if concepts.refit]
