@@ -13,6 +13,7 @@ the encoder's own class head, printed here; that of the voices is a linear probe
 import argparse
 import json
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from training.recipe import RECIPES
 
 NAME_QUESTIONS = ("What is in the picture?", "What is this?", "What do you see?")
 DIGIT_QUESTIONS = ("Which number is said?", "What is said?", "What number do you hear?")
+WHICH = ("the first", "the second")
+PAIRS = 200
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -49,6 +52,21 @@ def photographs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
         question = NAME_QUESTIONS[index % len(NAME_QUESTIONS)]
         meta = {"task": "photographs/name", "language": "en"}
         yield sample(f"photograph-{index}", "image", relative(path, output), question, name, meta)
+
+
+def pairs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
+    """Which of two photographs of different classes shows the one; as often the first as the second."""
+    names, paths = read_names(RECIPES / "imagenet.txt"), sorted(folder.glob("*.JPEG"))
+    generator = random.Random(0)
+    for index in range(PAIRS):
+        both = generator.sample(range(len(names)), 2)
+        name = names[both[index % 2]]
+        question = f"Which of the two pictures shows {'an' if name[0].lower() in 'aeiou' else 'a'} {name}?"
+        media = [{"type": "image_url", "image_url": {"url": relative(paths[place], output)}} for place in both]
+        user = {"role": "user", "content": [*media, {"type": "text", "text": question}]}
+        answer = {"role": "assistant", "content": WHICH[index % 2]}
+        meta = {"task": "photographs/which-picture", "language": "en"}
+        yield {"id": f"photographs-{index}", "messages": [user, answer], "meta": meta}
 
 
 def voices(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
@@ -78,7 +96,7 @@ def head_accuracy(checkpoint: Checkpoint, folder: Path) -> float:
 
 
 def main() -> None:
-    """Write `<output>/{photographs,voices}/test.jsonl`."""
+    """Write `<output>/{photographs,pairs,voices}/test.jsonl`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("voices", type=Path)
@@ -87,6 +105,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, make, media in (
         ("photographs", photographs, arguments.photographs),
+        ("pairs", pairs, arguments.photographs),
         ("voices", voices, arguments.voices),
     ):
         folder = arguments.output / name
