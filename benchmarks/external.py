@@ -33,10 +33,12 @@ PAIRS = 200
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def sample(name: str, modality: str, url: str, question: str, answer: str, meta: dict[str, str]) -> dict[str, Any]:
-    """One question about one medium."""
-    medium = {"type": f"{modality}_url", f"{modality}_url": {"url": url}}
-    user = {"role": "user", "content": [medium, {"type": "text", "text": question}]}
+def sample(
+    name: str, modality: str, urls: list[str], question: str, answer: str, meta: dict[str, str]
+) -> dict[str, Any]:  # fmt: skip
+    """One question about media of one modality."""
+    media = [{"type": f"{modality}_url", f"{modality}_url": {"url": url}} for url in urls]
+    user = {"role": "user", "content": [*media, {"type": "text", "text": question}]}
     return {"id": name, "messages": [user, {"role": "assistant", "content": answer}], "meta": meta}
 
 
@@ -51,7 +53,7 @@ def photographs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
     for index, (path, name) in enumerate(zip(sorted(folder.glob("*.JPEG")), names, strict=True)):
         question = NAME_QUESTIONS[index % len(NAME_QUESTIONS)]
         meta = {"task": "photographs/name", "language": "en"}
-        yield sample(f"photograph-{index}", "image", relative(path, output), question, name, meta)
+        yield sample(f"photograph-{index}", "image", [relative(path, output)], question, name, meta)
 
 
 def pairs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
@@ -62,11 +64,9 @@ def pairs(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
         both = generator.sample(range(len(names)), 2)
         name = names[both[index % 2]]
         question = f"Which of the two pictures shows {'an' if name[0].lower() in 'aeiou' else 'a'} {name}?"
-        media = [{"type": "image_url", "image_url": {"url": relative(paths[place], output)}} for place in both]
-        user = {"role": "user", "content": [*media, {"type": "text", "text": question}]}
-        answer = {"role": "assistant", "content": WHICH[index % 2]}
         meta = {"task": "photographs/which-picture", "language": "en"}
-        yield {"id": f"photographs-{index}", "messages": [user, answer], "meta": meta}
+        urls = [relative(paths[place], output) for place in both]
+        yield sample(f"photographs-{index}", "image", urls, question, WHICH[index % 2], meta)
 
 
 def voices(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
@@ -75,7 +75,7 @@ def voices(folder: Path, output: Path) -> Iterator[dict[str, Any]]:
         digit = DIGITS[int(path.name[0])]
         question = DIGIT_QUESTIONS[index % len(DIGIT_QUESTIONS)]
         meta = {"task": "voices/digits", "language": "en", "label": digit, "probe": "speech/digits-en"}
-        yield sample(f"voice-{index}", "audio", relative(path, output), question, digit, meta)
+        yield sample(f"voice-{index}", "audio", [relative(path, output)], question, digit, meta)
 
 
 def head_accuracy(checkpoint: Checkpoint, folder: Path) -> float:

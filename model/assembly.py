@@ -65,9 +65,7 @@ def check_packed(directory: Path) -> None:
         model = nn.ModuleDict(
             {
                 "encoders": nn.ModuleDict({name: s.encoder.build() for name, s in config.modality_specs.items()}),
-                "projectors": nn.ModuleDict(
-                    {name: s.build_projector(config.hidden_size) for name, s in config.modality_specs.items()}
-                ),
+                "projectors": config.build_projectors(),
             }
         )
     shapes = tensor_shapes(directory, (ENCODERS_PREFIX, PROJECTORS_PREFIX))

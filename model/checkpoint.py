@@ -56,6 +56,11 @@ class Provenance:
     training: dict[str, Any] = field(default_factory=dict)
     """Recipe, command, seed, data counts, versions, scores."""
 
+    @property
+    def parts(self) -> dict[str, Part]:
+        """All frozen parts: the language model as `llm`, encoders by modality."""
+        return {"llm": self.llm, **self.encoders}
+
     @classmethod
     def read(cls, path: Path) -> "Provenance":
         """Read and check `provenance.json`."""
@@ -217,9 +222,7 @@ class Checkpoint:
 
     def _check_projectors(self) -> None:
         with torch.device("meta"):
-            projectors = nn.ModuleDict(
-                {name: s.build_projector(self.config.hidden_size) for name, s in self.config.modality_specs.items()}
-            )
+            projectors = self.config.build_projectors()
         try:
             with safe_open(self.directory / PROJECTORS, framework="pt") as file:
                 given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a mapping

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from model.adapter import ALWAYS, SCOPES
@@ -145,6 +146,12 @@ class QuartetConfig(PreTrainedConfig):
     def modality_specs(self) -> dict[str, Modality]:
         """Checked modalities by name, in the order of the file."""
         return {name: parse_modality(name, values) for name, values in (self.modalities or {}).items()}
+
+    def build_projectors(self) -> nn.ModuleDict:
+        """New projectors of all modalities, by name."""
+        return nn.ModuleDict(
+            {name: spec.build_projector(self.hidden_size) for name, spec in self.modality_specs.items()}
+        )
 
     @property
     def media_token_ids(self) -> dict[str, int]:

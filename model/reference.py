@@ -56,9 +56,7 @@ class QuartetForConditionalGeneration(PreTrainedModel):
         self.language_model = language_model
         self._specs = specs = config.modality_specs
         self.encoders = nn.ModuleDict({name: spec.encoder.build() for name, spec in specs.items()})
-        self.projectors = nn.ModuleDict(
-            {name: spec.build_projector(config.hidden_size) for name, spec in specs.items()}
-        )
+        self.projectors = config.build_projectors()
         for parameter in self.encoders.parameters():
             parameter.requires_grad_(False)
         self.post_init()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.adapter import ADAPTER
 from model.adapter import CONFIG as ADAPTER_CONFIG
 from model.adapter import WEIGHTS as ADAPTER_WEIGHTS
-from model.checkpoint import Checkpoint, compare
+from model.checkpoint import Checkpoint, Part, compare
 from model.encoders import load_state
 from model.errors import CheckpointError
 from model.projectors.mlp import MlpConfig
@@ -46,9 +46,7 @@ def average(checkpoints: Sequence[Checkpoint], output: Path, *, command: str = "
         if output.resolve() == checkpoint.directory.resolve():
             raise CheckpointError(f"{output}: is one of the checkpoints; give another --output")
         check_same(checkpoint, first)
-    projectors = nn.ModuleDict(
-        {name: s.build_projector(first.config.hidden_size) for name, s in first.config.modality_specs.items()}
-    )
+    projectors = first.config.build_projectors()
     projectors.load_state_dict(mean([checkpoint.projector_state() for checkpoint in checkpoints]))
     output.mkdir(parents=True, exist_ok=True)
     if first.adapter is not None:
@@ -78,8 +76,7 @@ def check_same(checkpoint: Checkpoint, first: Checkpoint) -> None:
     Raises:
         CheckpointError: says what differs.
     """
-    parts = {"the language model": checkpoint.provenance.llm, **checkpoint.provenance.encoders}
-    expected = {"the language model": first.provenance.llm, **first.provenance.encoders}
+    parts, expected = checkpoint.provenance.parts, first.provenance.parts
     for name in sorted(set(parts) | set(expected)):
         if parts.get(name) != expected.get(name):
             raise CheckpointError(
@@ -108,7 +105,7 @@ def check_same(checkpoint: Checkpoint, first: Checkpoint) -> None:
         )
 
 
-def _name(part: Any) -> str:
+def _name(part: Part | None) -> str:
     return "none" if part is None else f"{part.source} ({part.sha256[:12]})"
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from model.adapter import ADAPTER
-from model.checkpoint import Checkpoint, Provenance
+from model.checkpoint import Checkpoint
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError, ConfigurationError
 from model.projectors.mlp import NO_GATE, Mlp
@@ -165,9 +165,7 @@ def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *,
     check_parts(checkpoint, recipe)
     check_order(checkpoint, recipe)
     parts = prepare(recipe, corpus)
-    projectors = nn.ModuleDict(
-        {name: s.build_projector(checkpoint.config.hidden_size) for name, s in checkpoint.config.modality_specs.items()}
-    )
+    projectors = checkpoint.config.build_projectors()
     projectors.load_state_dict(checkpoint.projector_state())
     with TemporaryDirectory() as folder:
         finals = final_groups(parts, dreamed_samples(parts, Path(folder)))
@@ -205,8 +203,7 @@ def check_parts(checkpoint: Checkpoint, recipe: Recipe) -> None:
     Raises:
         CheckpointError: names the part.
     """
-    provenance: Provenance = checkpoint.provenance
-    given = {"llm": provenance.llm.sha256, **{name: part.sha256 for name, part in provenance.encoders.items()}}
+    given = {name: part.sha256 for name, part in checkpoint.provenance.parts.items()}
     asked = {"llm": recipe.llm.sha256, **{name: m.sha256 for name, m in recipe.modalities.items()}}
     for name in sorted(set(given) | set(asked)):
         if given.get(name) != asked.get(name):

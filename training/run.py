@@ -245,22 +245,7 @@ def prepare_stage(
             samples = {**samples, **{source: train for source, (train, _) in split.items()}}
             held += [sample for _, apart in split.values() for sample in apart]
     chosen = mix(stage, samples, seed)
-    if same is not None:
-        data = same.data
-    else:
-        data = Conversations(
-            row
-            for mixture in stage.data
-            for row in fill_rows(
-                chosen[mixture.source],
-                built.prompt,
-                turns=mixture.turns,
-                max_length=stage.max_length,
-                seed=seed,
-                on_problem=mixture.on_problem,
-                problems=problems,
-            )
-        )
+    data = tokenised(stage, chosen, built, problems) if same is None else same.data
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
     modalities = built.parts.recipe.modalities
@@ -271,6 +256,27 @@ def prepare_stage(
     counts = {source: len(members) for source, members in chosen.items()}
     validator = make_validator(stage, held, built) if settings is not None else None
     return Prepared(stage, data, collator, validator, counts)
+
+
+def tokenised(stage: Stage, chosen: Mapping[str, list[Sample]], built: Built, problems: ProblemLog) -> Conversations:
+    """The rows of a stage, of the samples that were chosen from each source.
+
+    Raises:
+        DataError: a sample that is too long and may not be skipped.
+    """
+    return Conversations(
+        row
+        for mixture in stage.data
+        for row in fill_rows(
+            chosen[mixture.source],
+            built.prompt,
+            turns=mixture.turns,
+            max_length=stage.max_length,
+            seed=built.parts.recipe.seed,
+            on_problem=mixture.on_problem,
+            problems=problems,
+        )
+    )
 
 
 def shared_prefix(stage: Stage, data: Conversations, built: Built) -> int:

@@ -136,9 +136,7 @@ def build_checkpoint(
         }
         parts = {name: write_encoder(directory / f"{name}.safetensors", values) for name, values in encoders.items()}
         config = build_config(llm_path, modalities, adapter.scope if adapter else ALWAYS)
-        projectors = nn.ModuleDict(
-            {name: spec.build_projector(config.hidden_size) for name, spec in config.modality_specs.items()}
-        )
+        projectors = config.build_projectors()
         provenance = Provenance(llm=_part(llm_path), encoders=parts, training={"recipe": "random", "seed": seed})
         adapted = (random_adapter(llm_path, adapter), adapter) if adapter else None
         return Checkpoint.save(directory / "checkpoint", config, projectors, provenance, adapter=adapted).directory
