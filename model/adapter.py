@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from model.encoders import load_state
 from model.errors import CheckpointError, ConfigurationError
 from model.fields import check_choice, check_range
 from model.tensor_file import write_tensors
@@ -80,7 +81,7 @@ def save_adapter(llm: PreTrainedModel, config: AdapterConfig, directory: Path, d
     """Write what `add_adapter` put into `llm`, as PEFT and vLLM read it."""
     directory.mkdir(parents=True, exist_ok=True)
     state = {
-        PREFIX + name.replace(f".{NAME}.", "."): parameter.detach().to("cpu", dtype).contiguous()
+        _saved_name(name): parameter.detach().to("cpu", dtype).contiguous()
         for name, parameter in llm.named_parameters()
         if PARAMETER in name
     }
@@ -97,6 +98,51 @@ def save_adapter(llm: PreTrainedModel, config: AdapterConfig, directory: Path, d
         "base_model_name_or_path": None,
     }
     (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_adapter(directory: Path, scope: str = ALWAYS) -> AdapterConfig:
+    """The configuration of a saved adapter, as it would be trained; its file does not say the scope.
+
+    Raises:
+        CheckpointError: no readable `adapter_config.json` of a LoRA adapter.
+    """
+    path = directory / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return AdapterConfig(
+            rank=int(values["r"]),
+            alpha=float(values["lora_alpha"]),
+            dropout=float(values.get("lora_dropout", 0.0)),
+            targets=list(values["target_modules"]),
+            scope=scope,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{path}: not the configuration of a LoRA adapter ({error!r})") from None
+
+
+def restore_adapter(llm: PreTrainedModel, directory: Path) -> None:
+    """Write the weights of a saved adapter into the one that `add_adapter` put into `llm`, to train it further.
+
+    Raises:
+        CheckpointError: it is another language model's, or has another rank or other targets.
+    """
+    state = load_state(directory / WEIGHTS)
+    parameters = {_saved_name(name): parameter for name, parameter in llm.named_parameters() if PARAMETER in name}
+    for name in sorted(set(state) | set(parameters)):
+        given, asked = (tuple(found[name].shape) if name in found else None for found in (state, parameters))
+        if given != asked:
+            raise CheckpointError(
+                f"{directory / WEIGHTS}: tensor {name} has shape {given}, that of the adapter to train {asked} (None: "
+                "there is none)"
+            )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+
+
+def _saved_name(parameter: str) -> str:
+    """The name in PEFT's files of a parameter of `add_adapter`'s."""
+    return PREFIX + parameter.replace(f".{NAME}.", ".")
 
 
 def load_adapter(llm: PreTrainedModel, directory: Path, scope: str) -> PreTrainedModel:
@@ -122,11 +168,7 @@ def adapter_rank(directory: Path) -> int:
     Raises:
         CheckpointError: no readable `adapter_config.json`.
     """
-    path = directory / CONFIG
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not the configuration of a LoRA adapter ({error!r})") from None
+    return read_adapter(directory).rank
 
 
 def adapter_layers(llm: PreTrainedModel) -> Sequence[Any]:

@@ -18,11 +18,11 @@ from torch import Tensor
 from model.adapter import ADAPTER
 from model.adapter import CONFIG as ADAPTER_CONFIG
 from model.adapter import WEIGHTS as ADAPTER_WEIGHTS
-from model.checkpoint import Checkpoint, Part, compare
+from model.checkpoint import PROJECTORS, Checkpoint, Part, compare
 from model.encoders import load_state
 from model.errors import CheckpointError
-from model.projectors.mlp import MlpConfig
 from model.tensor_file import write_tensors
+from training.start import check_trainable
 
 FILE = "file:"
 
@@ -47,26 +47,28 @@ def average(checkpoints: Sequence[Checkpoint], output: Path, *, command: str = "
             raise CheckpointError(f"{output}: is one of the checkpoints; give another --output")
         check_same(checkpoint, first)
     projectors = first.config.build_projectors()
-    projectors.load_state_dict(mean([checkpoint.projector_state() for checkpoint in checkpoints]))
+    files = [checkpoint.directory / PROJECTORS for checkpoint in checkpoints]
+    projectors.load_state_dict(mean([checkpoint.projector_state() for checkpoint in checkpoints], files))
     output.mkdir(parents=True, exist_ok=True)
     if first.adapter is not None:
         (output / ADAPTER).mkdir(exist_ok=True)
         shutil.copyfile(first.adapter / ADAPTER_CONFIG, output / ADAPTER / ADAPTER_CONFIG)
-        state = mean([load_state(checkpoint.directory / ADAPTER / ADAPTER_WEIGHTS) for checkpoint in checkpoints])
+        files = [checkpoint.directory / ADAPTER / ADAPTER_WEIGHTS for checkpoint in checkpoints]
+        state = mean([load_state(path) for path in files], files)
         write_tensors({name: tensor.half() for name, tensor in state.items()}, output / ADAPTER / ADAPTER_WEIGHTS)
     record = {"command": command, "average": [checkpoint.provenance.training for checkpoint in checkpoints]}
     provenance = dataclasses.replace(first.provenance, training=record)
     return Checkpoint.save(output, first.config, projectors, provenance, dtype=torch.float16)
 
 
-def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def mean(states: Sequence[Mapping[str, Tensor]], files: Sequence[Path]) -> dict[str, Tensor]:
     """The mean of tensors of the same names and shapes, float32.
 
     Raises:
-        CheckpointError: names the first tensor that differs.
+        CheckpointError: names the first tensor that differs, and the file that holds it.
     """
-    for state in states[1:]:
-        compare(state, states[0], "a checkpoint that is averaged")
+    for state, path in zip(states, files, strict=True):
+        compare(state, states[0], str(path))
     return {name: torch.stack([state[name].float() for state in states]).mean(dim=0) for name in states[0]}
 
 
@@ -93,12 +95,7 @@ def check_same(checkpoint: Checkpoint, first: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.directory}: has another configuration than {first.directory}; compare their config.json"
         )
-    for name, spec in checkpoint.config.modality_specs.items():
-        if isinstance(spec.projector, MlpConfig) and spec.projector.score_size:
-            raise CheckpointError(
-                f"{checkpoint.directory}: projector of {name} scores by hidden units, and those of two fits have no "
-                "mean; average what was trained by recipes that say no `refit`, and refit the mean"
-            )
+    check_trainable(checkpoint)
     if _adapter(checkpoint) != _adapter(first):
         raise CheckpointError(
             f"{checkpoint.directory}: has another adapter than {first.directory}; compare their {ADAPTER}/"

@@ -1,4 +1,4 @@
-"""The model that a recipe trains: language model with a new adapter, projectors started as the recipe asks for."""
+"""The model that a recipe trains: language model with an adapter, projectors started as the recipe asks for."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from model.adapter import add_adapter
+from model.adapter import add_adapter, restore_adapter
+from model.checkpoint import Checkpoint
 from model.configuration import QuartetConfig
 from model.errors import ConfigurationError, DataError
 from model.llm import load_llm, pad_embeddings
@@ -26,9 +27,13 @@ SHAPES = 64
 
 
 def build_model(
-    parts: Parts, config: QuartetConfig, groups: Mapping[str, Sequence[ConceptGroup]], prompt: Prompt
+    parts: Parts,
+    config: QuartetConfig,
+    groups: Mapping[str, Sequence[ConceptGroup]],
+    prompt: Prompt,
+    start: Checkpoint | None = None,
 ) -> QuartetForConditionalGeneration:
-    """The model before its first step; without the encoders whose features are cached."""
+    """The model before its first step, new or as in `start`; without the encoders whose features are cached."""
     recipe = parts.recipe
     # Only here: how much randomness was used before depends on what was found in the cache.
     torch.manual_seed(recipe.seed)
@@ -41,9 +46,35 @@ def build_model(
             add_adapter(llm, recipe.adapter)
         except ConfigurationError as error:
             raise ConfigurationError(f"adapter.{error}") from None
+        if start is not None and start.adapter is not None:
+            restore_adapter(llm, start.adapter)
     # The trainer writes its own settings into the model's configuration; the checkpoint keeps the clean one.
     model = QuartetForConditionalGeneration(copy.deepcopy(config), llm)
-    for name, modality in recipe.modalities.items():
+    if start is None:
+        start_projectors(model, parts, groups, prompt)
+    else:
+        model.projectors.load_state_dict(start.projector_state())
+    for name in recipe.modalities:
+        features = parts.caches[name]
+        # One whose features are cached would only take memory.
+        model.encoders[name] = features.module if isinstance(features, OnTheFly) else nn.Identity()
+    if recipe.compile:
+        compile_layers(llm)
+    return model
+
+
+def start_projectors(
+    model: QuartetForConditionalGeneration,
+    parts: Parts,
+    groups: Mapping[str, Sequence[ConceptGroup]],
+    prompt: Prompt,
+) -> None:
+    """Start the new projectors of a model as the recipe says, in place.
+
+    Raises:
+        ConfigurationError, DataError: as `start_projector`, by modality.
+    """
+    for name, modality in parts.recipe.modalities.items():
         samples, projector = parts.single(name), model.projectors[name]
         assert isinstance(projector, Projector)
         try:
@@ -54,16 +85,10 @@ def build_model(
                 answers=[sample.answer for sample in samples],
                 groups=groups[name],
                 tokenizer=prompt.tokenizer,
-                embeddings=llm.get_input_embeddings().weight.detach(),
+                embeddings=model.language_model.get_input_embeddings().weight.detach(),
             )
         except (ConfigurationError, DataError) as error:
             raise type(error)(f"modalities.{name}.{error}") from None
-        features = parts.caches[name]
-        # One whose features are cached would only take memory.
-        model.encoders[name] = features.module if isinstance(features, OnTheFly) else nn.Identity()
-    if recipe.compile:
-        compile_layers(llm)
-    return model
 
 
 @torch.no_grad()

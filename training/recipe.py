@@ -190,6 +190,9 @@ class Recipe:
     """What is trained, one after the other."""
     adapter: AdapterConfig | None = None
     """A LoRA adapter of the language model; a stage trains it where it has a learning rate."""
+    start: str | None = None
+    """A checkpoint directory to go on from: its projectors and adapter instead of new ones, see `training.start`. A
+    relative one starts at the recipe."""
     dtype: str = "bfloat16"
     """What the language model computes in. `auto`: `bfloat16` where the machine multiplies in it, else `float32`. Where
     a stage trains its weights, they are kept in float32 beside it."""
@@ -299,6 +302,19 @@ def read_recipe(path: Path) -> Recipe:
     return parse_recipe(values, where=path.name, folder=path.parent)
 
 
+def only_stages(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """A recipe with these of its stages only, in its own order.
+
+    Raises:
+        ConfigurationError: it has no stage of a name, or what remains lacks something the recipe asks for.
+    """
+    known = [stage.name for stage in recipe.stages]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigurationError(f"stages: there is no {unknown[0]}, only {', '.join(known)}")
+    return replace(recipe, stages=[stage for stage in recipe.stages if stage.name in names])
+
+
 def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) -> Recipe:
     """Check a decoded recipe; relative `file:` sources and files of names start at `folder`."""
     if not isinstance(values, dict):
@@ -318,6 +334,8 @@ def parse_recipe(values: Any, *, where: str = "recipe", folder: Path = RECIPES) 
         parsed["stages"] = [parse_stage(v, f"{where}: stages[{i}]") for i, v in enumerate(values["stages"])]
     if values.get("parallel") is not None:
         parsed["parallel"] = from_mapping(Parallel, values["parallel"], where=f"{where}: parallel")
+    if isinstance(values.get("start"), str):
+        parsed["start"] = str(Path(folder, Path(values["start"]).expanduser()).resolve())
     recipe = from_mapping(Recipe, parsed, where=where)
     # Here, so that what a run records and reports is what it computed in.
     return replace(recipe, dtype=resolve(recipe.dtype))

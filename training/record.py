@@ -38,7 +38,8 @@ def begin(recipe: Recipe, corpus: Path, output: Path, *, resume: bool) -> None:
             raise DataError(f"{path} does not exist; build the corpus with `quartet data build`")
     # Through JSON, as it will be read again.
     hashes = {source: sha256_of(path) for source, path in files.items()}
-    record = json.loads(json.dumps({"recipe": asdict(recipe), "samples": hashes}))
+    start = None if recipe.start is None else sha256_of(Path(recipe.start))
+    record = json.loads(json.dumps({"recipe": asdict(recipe), "start": start, "samples": hashes}))
     path = output / RECORD
     saved = [step for stage in recipe.stages for step in saved_steps(stage_folder(output, stage.name))]
     if saved and not resume:

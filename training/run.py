@@ -51,6 +51,7 @@ from training.saved import stage_folder
 from training.selection import parameter_groups
 from training.signals import Stop, stop_on_signals
 from training.stage import Stage
+from training.start import check_modalities, open_start
 from training.trainer import LOGGING_STEPS, Surroundings, train_stage
 from training.validation import Validator
 from training.weights import recorded
@@ -75,6 +76,8 @@ class Built:
     """By modality, what disturbs its concepts while they are trained; only where the recipe asks for it."""
     finals: Finals
     """The scores that concepts get after the last stage."""
+    start: Checkpoint | None = None
+    """What the run goes on from."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def run(
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         recipe = recorded(recipe, output)
+        # What cannot be gone on from shows before anything is written.
+        open_start(recipe)
         begin(recipe, corpus, output, resume=resume)
         problems = stack.enter_context(ProblemLog(file=output / PROBLEMS))
         machine = stack.enter_context(Machine())
@@ -144,7 +149,7 @@ def run(
         everyone = PartialState(cpu=not torch.cuda.is_available())
         if everyone.is_main_process:
             # First what took an hour, then its picture.
-            save(output / CHECKPOINT, built, training_record(recipe, command, stages, media))
+            save(output / CHECKPOINT, built, training_record(built, command, stages, media))
             (output / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
             report = Facts(command, facts, media, list(problems.lines()), machine.now())
             write_report(output, recipe, report, log)
@@ -164,6 +169,7 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     Raises:
         ConfigurationError, DataError, SourceError, CheckpointError: by file and key.
     """
+    start = open_start(recipe)
     live = {name: Live(reason="its encoder is trained", trained=True) for name in recipe.trained_encoders}
     parts = prepare(recipe, corpus, on_problem=recipe.policies, problems=problems, live=live)
     dreams = dreamed_samples(parts, output)
@@ -176,14 +182,16 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
         name: m.entry(sizes[name], gates(m.initialisation, groups[name])) for name, m in recipe.modalities.items()
     }
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
+    if start is not None:
+        check_modalities(start, config)
     prompt = Prompt(load_tokenizer(parts.llm, config), config)
-    model = build_model(parts, config, groups, prompt)
+    model = build_model(parts, config, groups, prompt, start)
     noise = {
         name: ConceptNoise(model.projectors[name], groups[name], m.initialisation, task_labels(parts, name))
         for name, m in recipe.modalities.items()
         if any(concepts.noise or concepts.mixed for concepts in m.initialisation.concepts)
     }
-    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals)
+    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals, start)
 
 
 def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Prepared]:
@@ -317,12 +325,13 @@ def validation_samples(parts: Parts, corpus: Path, problems: ProblemLog) -> dict
 
 
 def training_record(
-    recipe: Recipe, command: str, stages: list[Prepared], media: Mapping[str, int]
+    built: Built, command: str, stages: list[Prepared], media: Mapping[str, int]
 ) -> dict[str, Any]:  # fmt: skip
-    """What a checkpoint remembers of the run that made it."""
+    """What a checkpoint remembers of the run that made it, and of those before it that it went on from."""
     return {
         "command": command,
-        "seed": recipe.seed,
+        **({} if built.start is None else {"start": built.start.provenance.training}),
+        "seed": built.parts.recipe.seed,
         "samples": {f"{s.stage.name}/{source}": n for s in stages for source, n in s.samples.items()},
         "media": dict(media),
         "versions": {name: version(name) for name in ("torch", "transformers")},

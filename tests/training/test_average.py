@@ -126,6 +126,6 @@ def test_what_has_no_mean_is_refused(runs: list[Checkpoint], parts: Path, corpus
     state = load_file(path / FILES[1])
     name = next(iter(state))
     save_file({**state, name: state[name][:1]}, path / FILES[1])
-    with pytest.raises(CheckpointError, match="a checkpoint that is averaged"):
+    with pytest.raises(CheckpointError, match=r"/shape/adapter/adapter_model\.safetensors: tensor \S+ has shape"):
         average([runs[0], Checkpoint.open(path)], tmp_path / "mean")
     assert not (tmp_path / "mean").exists() or not (tmp_path / "mean" / PROVENANCE).exists()
