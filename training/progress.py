@@ -99,9 +99,14 @@ class Progress(TrainerCallback):
         self._written = 0.0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Renew the line."""
-        if self.stream.isatty() and state.is_world_process_zero:
+        """Renew the line, or write another."""
+        if not state.is_world_process_zero:
+            return
+        if self.stream.isatty():
             self._show(state, "\r", "\x1b[K")
+        elif time.monotonic() - self._written > PATIENCE:
+            self._show(state, "", "\n")
+            self._written = time.monotonic()
 
     def on_log(
         self,
@@ -120,9 +125,6 @@ class Progress(TrainerCallback):
             self._clear()
             shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             print(f"{self.stage}: step {state.global_step}, validation {shown}", file=self.stream, flush=True)
-        elif not self.stream.isatty() and time.monotonic() - self._written > PATIENCE:
-            self._show(state, "", "\n")
-            self._written = time.monotonic()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Leave the last line standing."""

@@ -154,4 +154,4 @@ def test_a_terminal_sees_one_live_line_and_a_file_now_and_then_one(tmp_path: Pat
             assert written.count("\n") == 2, "the validation, and the last line"
         else:
             assert "\r" not in written
-            assert written.count("steps, loss") == 2, "at the beginning, and at the end"
+            assert written.count(" steps, ") == 2, "at the beginning, and at the end"
