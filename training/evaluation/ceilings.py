@@ -39,7 +39,8 @@ def ceilings(tasks: Mapping[str, Sequence[Sample]], corpus: Path, pool: Pool) ->
     for task, probe in wanted.items():
         samples = tasks[task]
         modality = samples[0].media[0].modality
-        pairs = [(media, label) for media, label in train.get(probe, []) if media.modality == modality]
+        # A medium that is asked about twice, in two languages for example, is one.
+        pairs = list(dict.fromkeys(pair for pair in train.get(probe, []) if pair[0].modality == modality))
         if len({label for _, label in pairs}) > 1:
             fitted = fit_probe(pool(modality, [media for media, _ in pairs]), [label for _, label in pairs])
             features = pool(modality, [sample.media[0] for sample in samples])
