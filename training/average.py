@@ -22,7 +22,7 @@ from model.checkpoint import PROJECTORS, Checkpoint, Part, compare
 from model.encoders import load_state
 from model.errors import CheckpointError
 from model.tensor_file import write_tensors
-from training.start import check_trainable
+from training.start import score_size
 
 FILE = "file:"
 
@@ -95,7 +95,12 @@ def check_same(checkpoint: Checkpoint, first: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.directory}: has another configuration than {first.directory}; compare their config.json"
         )
-    check_trainable(checkpoint)
+    for name in checkpoint.config.modality_specs:
+        if score_size(checkpoint, name):
+            raise CheckpointError(
+                f"{checkpoint.directory}: projector of {name} scores by hidden units, and those of two fits have no "
+                "mean; average what was trained by recipes that say no `refit`, and refit the mean"
+            )
     if _adapter(checkpoint) != _adapter(first):
         raise CheckpointError(
             f"{checkpoint.directory}: has another adapter than {first.directory}; compare their {ADAPTER}/"

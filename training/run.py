@@ -51,7 +51,7 @@ from training.saved import stage_folder
 from training.selection import parameter_groups
 from training.signals import Stop, stop_on_signals
 from training.stage import Stage
-from training.start import check_modalities, open_start
+from training.start import adopt_hidden_units, check_modalities, open_start
 from training.trainer import LOGGING_STEPS, Surroundings, train_stage
 from training.validation import Validator
 from training.weights import recorded
@@ -181,6 +181,8 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     modalities = {
         name: m.entry(sizes[name], gates(m.initialisation, groups[name])) for name, m in recipe.modalities.items()
     }
+    if start is not None:
+        adopt_hidden_units(start, modalities)
     config = build_config(parts.llm, modalities, recipe.adapter_scope)
     if start is not None:
         check_modalities(start, config)

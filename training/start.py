@@ -15,36 +15,48 @@ from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.projectors.mlp import MlpConfig
 from training.recipe import Recipe
-from training.refit import check_parts
+from training.refit import check_parts, wanted
 
 
 def open_start(recipe: Recipe) -> Checkpoint | None:
     """The checkpoint that a recipe goes on from, checked as far as it goes without the corpus; None: it has no `start`.
 
     Raises:
-        CheckpointError: it cannot be opened, has other frozen parts or another adapter, or scores by hidden units.
+        CheckpointError: it cannot be opened, has other frozen parts or another adapter, or hidden units that the recipe
+            would fit again.
     """
     if recipe.start is None:
         return None
     checkpoint = Checkpoint.open(Path(recipe.start))
     check_parts(checkpoint, recipe)
     check_adapter(checkpoint, recipe.adapter)
-    check_trainable(checkpoint)
+    fitted = [name for name in wanted(recipe) if score_size(checkpoint, name)]
+    if fitted:
+        raise CheckpointError(
+            f"{checkpoint.directory}: projector of {fitted[0]} scores by hidden units, which a `refit` has fitted; go "
+            "on from what was there before, or by a recipe without `refit`, which leaves them as they are"
+        )
     return checkpoint
 
 
-def check_trainable(checkpoint: Checkpoint) -> None:
-    """Refuse scores by hidden units: they were fitted in the end, and training knows none.
+def score_size(checkpoint: Checkpoint, modality: str) -> int:
+    """Hidden units of all groups of concepts of a projector together; 0 where there are none."""
+    projector = checkpoint.config.modality_specs[modality].projector
+    return (projector.score_size or 0) if isinstance(projector, MlpConfig) else 0
 
-    Raises:
-        CheckpointError: names the modality.
+
+def adopt_hidden_units(checkpoint: Checkpoint, modalities: Mapping[str, dict[str, Any]]) -> None:
+    """Give the projectors of a run the hidden units of those it goes on from, in place.
+
+    They are no part of a recipe's projector: a `refit` has added them to groups of concepts.
+
+    Args:
+        checkpoint: to go on from.
+        modalities: entries of the run's configuration, see `ModalityRecipe.entry`.
     """
-    for name, spec in checkpoint.config.modality_specs.items():
-        if isinstance(spec.projector, MlpConfig) and spec.projector.score_size:
-            raise CheckpointError(
-                f"{checkpoint.directory}: projector of {name} scores by hidden units, which a `refit` has fitted; use "
-                "what a recipe without `refit` has trained, and refit the result"
-            )
+    for name, entry in modalities.items():
+        if name in checkpoint.config.modality_specs and entry["projector"].get("groups"):
+            entry["projector"].update({"score_size": size} if (size := score_size(checkpoint, name)) else {})
 
 
 def check_adapter(checkpoint: Checkpoint, adapter: AdapterConfig | None) -> None:

@@ -93,7 +93,7 @@ def test_an_adapter_may_be_begun_beside_trained_projectors(
 
 
 def test_what_does_not_fit_is_named(
-    first: Checkpoint, recipe_of: Callable[..., Recipe], parts: Path, corpus: Path, tmp_path: Path
+    first: Checkpoint, recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path
 ) -> None:
     rates = {"projectors": 1e-3}
 
@@ -129,10 +129,27 @@ def test_what_does_not_fit_is_named(
     (path / "provenance.json").write_text(json.dumps(values))
     refused(CheckpointError, "audio has sha256 0000", lambda values: None, Checkpoint.open(path))
 
-    values = recipe_values(parts)
-    values["modalities"]["image"]["initialisation"]["concepts"][0]["refit"] = {"units": 16}
-    scored = refit(first, read_recipe(write_recipe(parts / "units.yaml", values)), corpus, tmp_path / "units")
-    refused(CheckpointError, "scores by hidden units, which a `refit` has fitted", lambda values: None, scored)
+
+def test_hidden_units_stay_as_they_are(
+    first: Checkpoint, recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path
+) -> None:
+    def refitting(values: dict[str, Any]) -> None:
+        values["modalities"]["image"]["initialisation"]["concepts"][0]["refit"] = {"units": 16}
+
+    scored = refit(first, recipe_of(refitting), corpus, tmp_path / "units")
+    made = run(recipe_of(on(scored, {"projectors.*.second.*": 1e-2})), corpus, tmp_path / "run")
+    before, after = (load_file(checkpoint.directory / PROJECTORS) for checkpoint in (scored, made))
+    assert before["image.units.weight"].shape[0] == 16
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"{name}.second.{part}" for name in ("image", "audio") for part in ("weight", "bias")}
+
+    def again(values: dict[str, Any]) -> None:
+        on(scored, {"projectors": 1e-3})(values)
+        refitting(values)
+
+    with pytest.raises(CheckpointError, match="projector of image scores by hidden units, which a `refit` has fitted"):
+        run(recipe_of(again), corpus, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_relative_start_begins_at_the_recipe(parts: Path) -> None:
