@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from collections import defaultdict
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,18 +124,6 @@ def test_common_emoji_are_tested_on_another_artist(cache: Path) -> None:
     assert not sources_of(plan, "train") & sources_of(plan, "test")
     picture = Image.open(io.BytesIO(stamps.render(path=next(iter(sources_of(plan, "test"))), split="test", seed=1)))
     assert 256 <= picture.width == picture.height <= 320
-
-
-@pytest.mark.parametrize("source", [stamps, emoji])
-def test_kinds_are_asked_in_both_languages_in_training(cache: Path, source: ModuleType) -> None:
-    plan = source.plan(context(cache))
-    for split, times in (("train", 2), ("test", 1)):
-        asked: dict[str, list[str]] = defaultdict(list)
-        for value in getattr(plan, split):
-            if value["meta"]["task"].endswith("/kind"):
-                asked[samples.media(value)[0]].append(value["meta"]["language"])
-        assert asked
-        assert all(len(languages) == len(set(languages)) == times for languages in asked.values())
 
 
 def test_npm_checks_the_tarball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
