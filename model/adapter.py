@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from model.encoders import load_state
 from model.errors import CheckpointError, ConfigurationError
 from model.fields import check_choice, check_range
-from model.tensor_file import write_tensors
+from model.tensor_file import compare, write_tensors
 
 # Folder of a checkpoint that holds it.
 ADAPTER = "adapter"
@@ -128,13 +128,7 @@ def restore_adapter(llm: PreTrainedModel, directory: Path) -> None:
     """
     state = load_state(directory / WEIGHTS)
     parameters = {_saved_name(name): parameter for name, parameter in llm.named_parameters() if PARAMETER in name}
-    for name in sorted(set(state) | set(parameters)):
-        given, asked = (tuple(found[name].shape) if name in found else None for found in (state, parameters))
-        if given != asked:
-            raise CheckpointError(
-                f"{directory / WEIGHTS}: tensor {name} has shape {given}, that of the adapter to train {asked} (None: "
-                "there is none)"
-            )
+    compare(state, parameters, str(directory / WEIGHTS))
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(state[name])

@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from model.adapter import ADAPTER, MEDIA, adapter_rank
-from model.checkpoint import CONFIG, PROJECTORS, PROVENANCE, Checkpoint, compare
+from model.checkpoint import CONFIG, PROJECTORS, PROVENANCE, Checkpoint
 from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.sources import cache_directory
-from model.tensor_file import write_tensors
+from model.tensor_file import compare, write_tensors
 
 LLM_PREFIX, ENCODERS_PREFIX, PROJECTORS_PREFIX = "language_model.", "encoders.", "projectors."
 # Raise this when the assembled layout changes, so that cached assemblies are made again.

@@ -32,7 +32,7 @@ from model.llm import llm_directory, load_llm, load_llm_config, load_tokenizer, 
 from model.prompt import add_placeholders
 from model.reference import QuartetForConditionalGeneration
 from model.sources import Source, fetch
-from model.tensor_file import write_tensors
+from model.tensor_file import compare, write_tensors
 
 CONFIG, PROVENANCE, PROJECTORS = "config.json", "provenance.json", "projectors.safetensors"
 
@@ -252,33 +252,6 @@ def build_config(llm: Path, modalities: Mapping[str, Mapping[str, Any]], adapter
         for (name, placeholder), token in zip(placeholders.items(), ids, strict=True)
     }
     return QuartetConfig(text_config=values, modalities=entries, llm_vocab_size=size, adapter_scope=adapter_scope)
-
-
-def compare(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Refuse tensors that are missing, unknown or of another shape than expected; `what` names the file.
-
-    Raises:
-        CheckpointError: naming the first tensor that differs.
-    """
-    for name, tensor in expected.items():
-        if _is_counter(name):
-            continue
-        if name not in given:
-            raise CheckpointError(f"{what}: tensor {name} is missing; it was saved for another configuration")
-        if given[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{what}: tensor {name} has shape {tuple(given[name].shape)}, the configuration asks for "
-                f"{tuple(tensor.shape)}; projector, encoder and language model must be those it was trained with"
-            )
-    extra = sorted(set(given) - set(expected))
-    extra = [name for name in extra if not _is_counter(name)]
-    if extra:
-        raise CheckpointError(f"{what}: unexpected tensor {extra[0]}; it was saved for another configuration")
-
-
-def _is_counter(name: str) -> bool:
-    """Batch-norm step counters, which inference does not read and some files lack."""
-    return name.endswith("num_batches_tracked")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

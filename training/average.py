@@ -18,10 +18,10 @@ from torch import Tensor
 from model.adapter import ADAPTER
 from model.adapter import CONFIG as ADAPTER_CONFIG
 from model.adapter import WEIGHTS as ADAPTER_WEIGHTS
-from model.checkpoint import PROJECTORS, Checkpoint, Part, compare
+from model.checkpoint import PROJECTORS, Checkpoint, Part
 from model.encoders import load_state
 from model.errors import CheckpointError
-from model.tensor_file import write_tensors
+from model.tensor_file import compare, write_tensors
 from training.start import score_size
 
 FILE = "file:"

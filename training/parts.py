@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import compare
 from model.encoders import EncoderConfig, encoder_config, load_state
 from model.encoders.base import MAX_BATCH
 from model.errors import DataError
 from model.llm import llm_directory
 from model.sources import Source, cache_directory, fetch
+from model.tensor_file import compare
 from training.cache import Augmentation, FeatureCache, Features, OnTheFly
 from training.cache.fill import WORKERS
 from training.check import sample_files

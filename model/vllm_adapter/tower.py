@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import compare
 from model.configuration import Modality
 from model.encoders import encode
+from model.tensor_file import compare
 from model.vllm_adapter.timing import Timing
 
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from model.checkpoint import compare
 from model.encoders import encode, encoder_config
 from model.errors import ConfigurationError, MediaLimitError
 from model.media import Sound
+from model.tensor_file import compare
 from tests.support.imagebind import published
 from tests.support.tiny import ENCODERS, picture, sound
 
