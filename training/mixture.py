@@ -13,8 +13,18 @@ from training.data import Sample
 from training.stage import Stage
 
 
+def of_tasks(stage: Stage, samples: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
+    """By source, the samples of the tasks that a stage asks for."""
+    return {
+        mixture.source: [
+            sample for sample in samples[mixture.source] if not mixture.tasks or sample.task in mixture.tasks
+        ]
+        for mixture in stage.data
+    }
+
+
 def mix(stage: Stage, samples: Mapping[str, list[Sample]], seed: int) -> dict[str, list[Sample]]:
-    """The samples of one epoch of a stage by source.
+    """The samples of one epoch of a stage by source, of those that are given.
 
     By passes, each sample is there as often as its source says, and a fraction takes a random part. By weights, each
     source has its share of `stage.samples`; its samples come round, all of them once before any a second time.
@@ -24,7 +34,8 @@ def mix(stage: Stage, samples: Mapping[str, list[Sample]], seed: int) -> dict[st
     """
     for mixture in stage.data:
         if not samples[mixture.source]:
-            raise DataError(f"stage {stage.name}: source {mixture.source} holds no sample to train on")
+            of = f" of {' or '.join(mixture.tasks)}" if mixture.tasks else ""
+            raise DataError(f"stage {stage.name}: source {mixture.source} holds no sample{of} to train on")
     if stage.data[0].weight is not None:
         return _by_weight(stage, samples, seed)
     chosen: dict[str, list[Sample]] = {}

@@ -23,20 +23,12 @@ from torch.nn import functional
 from model.errors import ConfigurationError
 from model.projectors.mlp import GroupSoftmax
 from training.initialise import ConceptGroup
-from training.recipe import CONCEPTS, Concepts, Initialisation
+from training.recipe import Initialisation
 
 # The group that is asked about where no group is known to know the answer.
 UNKNOWN = -1
 # What is left at least to the concept that another one is mixed into.
 LEAST = 0.2
-
-
-def groups_asked(concepts: Sequence[Concepts], modality: str) -> dict[str, int]:
-    """By task, the group of `concepts` that its questions ask for."""
-    asked = {task: index for index, group in enumerate(concepts) for task in group.tasks}
-    # Synthetic media are asked for the encoder's own classes.
-    own = [index for index, group in enumerate(concepts) if group.names is not None]
-    return asked | {f"{CONCEPTS}/{modality}": index for index in own[:1]}
 
 
 @dataclass
@@ -116,6 +108,11 @@ class ConceptNoise:
             self._groups.append(_Group(start, end, nothing, concepts.noise, spared, concepts.mixed, apart))
         (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
         softmax.register_forward_hook(self._disturb)
+
+    def set_shares(self, shares: Sequence[float]) -> None:
+        """Of each group: for how many of the media about which another one is asked it names a random concept."""
+        for group, share in zip(self._groups, shares, strict=True):
+            group.share = share
 
     def _disturb(self, module: nn.Module, _: object, probabilities: Tensor) -> Tensor | None:
         if not module.training or self.asked is None:

@@ -128,6 +128,13 @@ class Initialisation:
         task = self.concepts[index].behind
         return next((number for number, group in enumerate(self.concepts) if task in group.tasks), None)
 
+    def asked(self, modality: str) -> dict[str, int]:
+        """By task, the number of the group that its questions ask for."""
+        found = {task: index for index, group in enumerate(self.concepts) for task in group.tasks}
+        # Synthetic media are asked for the encoder's own classes.
+        own = [index for index, group in enumerate(self.concepts) if group.names is not None]
+        return found | {f"{CONCEPTS}/{modality}": index for index in own[:1]}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityRecipe:
@@ -227,6 +234,7 @@ class Recipe:
                         f"modalities.{name}.initialisation.concepts[{index}].refit.silent_about: {unknown[0]} is no "
                         f"source of a stage; there are {', '.join(known)}"
                     )
+        self._check_groups()
         for source, found in self._policies().items():
             if len(found) > 1:
                 raise ConfigurationError(f"stages: source {source} has two on_problem policies; give it one")
@@ -234,6 +242,34 @@ class Recipe:
             raise ConfigurationError(
                 f"adapter.scope: {MEDIA} leaves text-only answers as they are, but a stage trains the language model"
             )
+
+    def _check_groups(self) -> None:
+        known = {task for name, m in self.modalities.items() for task in m.initialisation.asked(name)}
+        for stage in self.stages:
+            for key, tasks in (("concepts", stage.concepts), ("noise", stage.disturbed)):
+                unknown = [task for task in tasks if task not in known]
+                if unknown:
+                    raise ConfigurationError(
+                        f"stage {stage.name}: {key}: no group of concepts is asked for by {unknown[0]}; "
+                        f"there are {', '.join(sorted(known)) or 'no groups'}"
+                    )
+            if stage.concepts and self.parallel is not None:
+                raise ConfigurationError(f"stage {stage.name}: concepts: cannot be chosen where `parallel` shards them")
+
+    def groups(self, stage: Stage) -> dict[str, set[int]]:
+        """By modality, the numbers of the groups of concepts that a stage trains alone; none where it trains all."""
+        if not stage.concepts:
+            return {}
+        asked = {name: m.initialisation.asked(name) for name, m in self.modalities.items() if m.initialisation.concepts}
+        return {name: {groups[task] for task in stage.concepts if task in groups} for name, groups in asked.items()}
+
+    def noise(self, stage: Stage, modality: str) -> list[float]:
+        """The noise of each group of concepts of a modality in a stage; none at all where it has none."""
+        initialisation = self.modalities[modality].initialisation
+        asked = initialisation.asked(modality)
+        own = {asked[task]: share for task, share in stage.disturbed.items() if task in asked}
+        shares = [own.get(index, group.noise) for index, group in enumerate(initialisation.concepts)]
+        return shares if stage.noise is not False else [0.0] * len(shares)
 
     @property
     def adapter_scope(self) -> str:

@@ -13,7 +13,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,7 +42,8 @@ class Rescaled:
     offset: Tensor
 
 
-Finals = Mapping[str, Sequence[ConceptGroup | Rescaled | None]]
+Groups = Sequence[ConceptGroup | Rescaled | None]
+Finals = Mapping[str, Groups]
 
 
 def wanted(recipe: Recipe) -> list[str]:
@@ -50,29 +51,42 @@ def wanted(recipe: Recipe) -> list[str]:
     return [name for name, m in recipe.modalities.items() if any(c.refit for c in m.initialisation.concepts)]
 
 
-def final_groups(parts: Parts, dreams: Sequence[Sample] = ()) -> Finals:
+def final_groups(parts: Parts, dreams: Sequence[Sample] = (), record: Mapping[str, Any] | None = None) -> Finals:
     """By modality, each group of concepts with the scores it is to have in the end; None where it keeps those it has.
 
     Args:
         parts: with all training media in its feature caches.
         dreams: synthetic media of the encoders' own classes.
+        record: of how the scores that there are came to be, if they are not the recipe's own; scores that are only
+            scaled are not scaled twice.
 
     Raises:
         ConfigurationError, DataError: as `concept_groups`.
     """
+    scaled = refitted(record or {})
     return {
-        name: [_final(parts, name, index, dreams) for index in range(len(modality.initialisation.concepts))]
-        for name, modality in parts.recipe.modalities.items()
+        name: [_final(parts, name, index, dreams, name in scaled) for index in range(len(m.initialisation.concepts))]
+        for name, m in parts.recipe.modalities.items()
         if name in wanted(parts.recipe)
     }
 
 
-def _final(parts: Parts, modality: str, index: int, dreams: Sequence[Sample]) -> ConceptGroup | Rescaled | None:
+def refitted(record: Mapping[str, Any]) -> set[str]:
+    """The modalities whose scores were fitted again, by the training record of a checkpoint."""
+    earlier = refitted(record["start"]) if "start" in record else set()
+    return earlier | set(record["refit"]["media"] if "refit" in record else ())
+
+
+def _final(
+    parts: Parts, modality: str, index: int, dreams: Sequence[Sample], scaled: bool
+) -> ConceptGroup | Rescaled | None:
     concepts = parts.recipe.modalities[modality].initialisation.concepts[index]
     if concepts.refit is None:
         return None
     if concepts.refit.fit:
         return concept_group(parts, modality, index, dreams, refit=True)
+    if scaled:
+        return None
     names = concept_names(parts, modality, index, dreams)
     offset = torch.tensor([concepts.refit.silence * concepts.refit.sharpness * (name is None) for name in names])
     return Rescaled(names, concepts.refit.sharpness / concepts.sharpness, offset)
@@ -87,8 +101,10 @@ def rescored(
         CheckpointError: a projector has other groups: what its second layer holds means other things.
     """
     values = config.to_dict()
+    old = {name: _same_groups(projectors[name], groups, name) for name, groups in finals.items()}
     for name, groups in finals.items():
-        size = sum(len(group.units[1]) for group in groups if isinstance(group, ConceptGroup) and group.units)
+        size = len(_kept_units(old[name], groups))
+        size += sum(len(group.units[1]) for group in groups if isinstance(group, ConceptGroup) and group.units)
         values["modalities"][name]["projector"].pop("score_size", None)
         values["modalities"][name]["projector"] |= {"score_size": size} if size else {}
     config = QuartetConfig.from_dict(values)
@@ -96,18 +112,13 @@ def rescored(
     for name, groups in finals.items():
         new = config.modality_specs[name].build_projector(config.hidden_size)
         assert isinstance(new, Mlp)
-        write_scores(projectors[name], groups, new, name)
+        write_scores(old[name], groups, new)
         made[name] = new
     return config, nn.ModuleDict(made)
 
 
-@torch.no_grad()
-def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | Rescaled | None], new: Mlp, name: str) -> None:
-    """All of `old` into `new`, but for the scores of `groups`.
-
-    Raises:
-        CheckpointError: `old`, the projector of modality `name`, has other groups.
-    """
+def _same_groups(old: nn.Module, groups: Groups, name: str) -> Mlp:
+    """The projector of a modality, of these groups: what its second layer holds means what they name."""
     given = old.config.groups if isinstance(old, Mlp) else []
     sizes = [len(group.names) if group else size for group, size in zip_longest(groups, given[: len(groups)])]
     if not isinstance(old, Mlp) or given != sizes:
@@ -115,23 +126,44 @@ def write_scores(old: nn.Module, groups: Sequence[ConceptGroup | Rescaled | None
             f"projector of {name}: its groups of concepts ({given}) are not those of the recipe and the corpus "
             f"({sizes}); refit with those it was trained with"
         )
-    if old.config.score_size:
-        raise CheckpointError(f"projector of {name}: has hidden units already; refit what it was made of")
-    kept = {part: tensor for part, tensor in old.state_dict().items() if not part.startswith("first.")}
-    new.load_state_dict(kept, strict=False)
-    dim = old.first.in_features
+    return old
+
+
+def _rows(sizes: Sequence[int]) -> list[slice]:
+    """Of each group, its rows of the first layer."""
+    return [slice(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
+
+
+def _dim(projector: Mlp) -> int:
+    return projector.first.in_features - (projector.config.score_size or 0)
+
+
+def _kept_units(old: Mlp, groups: Groups) -> Tensor:
+    """Numbers of the hidden units that groups are scored by which keep their scores."""
+    weight = old.first.weight.detach()[:, _dim(old) :]
+    used = torch.zeros(weight.shape[1], dtype=torch.bool)
+    for rows, group in zip(_rows(old.config.groups), groups, strict=True):
+        if not isinstance(group, ConceptGroup):
+            used |= (weight[rows] != 0).any(dim=0)
+    return used.nonzero().flatten()
+
+
+@torch.no_grad()
+def write_scores(old: Mlp, groups: Groups, new: Mlp) -> None:
+    """All of `old` into `new`, but for the scores of `groups`."""
+    shared = {part: tensor for part, tensor in old.state_dict().items() if not part.startswith(("first.", "units."))}
+    new.load_state_dict(shared, strict=False)
+    dim, kept = _dim(old), _kept_units(old, groups)
+    if len(kept):
+        new.units.weight[: len(kept)], new.units.bias[: len(kept)] = old.units.weight[kept], old.units.bias[kept]
     new.first.weight.zero_()
-    row = column = 0
-    for size, group in zip(given, groups, strict=True):
-        rows = slice(row, row + size)
-        row += size
-        if group is None:
-            new.first.weight[rows, :dim] = old.first.weight[rows]
-            new.first.bias[rows] = old.first.bias[rows]
-            continue
-        if isinstance(group, Rescaled):
-            new.first.weight[rows, :dim] = old.first.weight[rows] * group.factor
-            new.first.bias[rows] = old.first.bias[rows] * group.factor + group.offset
+    column = len(kept)
+    for rows, group in zip(_rows(old.config.groups), groups, strict=True):
+        if not isinstance(group, ConceptGroup):
+            factor, offset = (1.0, 0.0) if group is None else (group.factor, group.offset)
+            new.first.weight[rows, :dim] = old.first.weight[rows, :dim] * factor
+            new.first.weight[rows, dim : dim + len(kept)] = old.first.weight[rows, dim:][:, kept] * factor
+            new.first.bias[rows] = old.first.bias[rows] * factor + offset
             continue
         new.first.bias[rows] = group.bias
         if group.units is None:
@@ -168,7 +200,7 @@ def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *,
     projectors = checkpoint.config.build_projectors()
     projectors.load_state_dict(checkpoint.projector_state())
     with TemporaryDirectory() as folder:
-        finals = final_groups(parts, dreamed_samples(parts, Path(folder)))
+        finals = final_groups(parts, dreamed_samples(parts, Path(folder)), checkpoint.provenance.training)
     config, projectors = rescored(checkpoint.config, projectors, finals)
     media = {name: len(parts.media(name)) for name in finals}
     record: dict[str, Any] = {**checkpoint.provenance.training, "refit": {"command": command, "media": media}}

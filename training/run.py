@@ -38,8 +38,8 @@ from training.cache import FeatureCache
 from training.concepts import concept_groups, dreamed_samples, gates, task_labels
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
-from training.mixture import hold_out, mix
-from training.noise import ConceptNoise, groups_asked
+from training.mixture import hold_out, mix, of_tasks
+from training.noise import ConceptNoise
 from training.parallel import DEEPSPEED, parallel_arguments
 from training.parts import Live, Parts, encode_media, media_files, prepare
 from training.problems import ProblemLog
@@ -73,7 +73,7 @@ class Built:
     prompt: Prompt
     model: QuartetForConditionalGeneration
     noise: Mapping[str, ConceptNoise]
-    """By modality, what disturbs its concepts while they are trained; only where the recipe asks for it."""
+    """By modality, what disturbs its concepts while they are trained; only where a stage asks for it."""
     finals: Finals
     """The scores that concepts get after the last stage."""
     start: Checkpoint | None = None
@@ -132,6 +132,8 @@ def run(
         log: list[dict[str, Any]] = []
         facts: list[StageFacts] = []
         for prepared in stages:
+            for name, noise in built.noise.items():
+                noise.set_shares(recipe.noise(prepared.stage, name))
             entries = train_stage(
                 built.model,
                 prepared.stage,
@@ -140,6 +142,7 @@ def run(
                 stage_folder(output, prepared.stage.name),
                 validator=prepared.validator,
                 noise=built.noise,
+                groups=recipe.groups(prepared.stage),
                 around=surroundings(recipe, output, stop, prepared.stage, logging_steps),
                 resume=resume,
             )
@@ -176,7 +179,7 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     # Features of an encoder that is trained ask for gradients; a start needs none.
     with torch.no_grad():
         groups = {name: concept_groups(parts, name, dreams) for name in recipe.modalities}
-        finals = final_groups(parts, dreams)
+        finals = final_groups(parts, dreams, start.provenance.training if start else None)
     sizes = {name: [len(group.names) for group in members] for name, members in groups.items()}
     modalities = {
         name: m.entry(sizes[name], gates(m.initialisation, groups[name])) for name, m in recipe.modalities.items()
@@ -191,7 +194,8 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
     noise = {
         name: ConceptNoise(model.projectors[name], groups[name], m.initialisation, task_labels(parts, name))
         for name, m in recipe.modalities.items()
-        if any(concepts.noise or concepts.mixed for concepts in m.initialisation.concepts)
+        if any(concepts.mixed for concepts in m.initialisation.concepts)
+        or any(any(recipe.noise(stage, name)) for stage in recipe.stages)
     }
     return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals, start)
 
@@ -246,13 +250,13 @@ def prepare_stage(
         DataError: a source that gives the stage nothing, or a sample that is too long and may not be skipped.
     """
     seed, settings = built.parts.recipe.seed, stage.validation
-    samples: Mapping[str, list[Sample]] = built.samples
+    samples = of_tasks(stage, built.samples)
     held: list[Sample] = []
     if settings is not None:
         held = [sample for source in settings.sources for sample in valid[source]]
         if settings.share:
-            split = {m.source: hold_out(samples[m.source], settings.share, seed) for m in stage.data}
-            samples = {**samples, **{source: train for source, (train, _) in split.items()}}
+            split = {source: hold_out(members, settings.share, seed) for source, members in samples.items()}
+            samples = {source: train for source, (train, _) in split.items()}
             held += [sample for _, apart in split.values() for sample in apart]
     chosen = mix(stage, samples, seed)
     data = tokenised(stage, chosen, built, problems) if same is None else same.data
@@ -260,7 +264,7 @@ def prepare_stage(
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
     modalities = built.parts.recipe.modalities
     disturbed = built.noise if stage.noise else ()
-    asked = {name: groups_asked(modalities[name].initialisation.concepts, name) for name in disturbed}
+    asked = {name: modalities[name].initialisation.asked(name) for name in disturbed}
     prefix = shared_prefix(stage, data, built)
     collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=prefix, asked=asked)
     counts = {source: len(members) for source, members in chosen.items()}
@@ -336,6 +340,7 @@ def training_record(
         "seed": built.parts.recipe.seed,
         "samples": {f"{s.stage.name}/{source}": n for s in stages for source, n in s.samples.items()},
         "media": dict(media),
+        **({"refit": {"media": {name: media[name] for name in built.finals}}} if built.finals else {}),
         "versions": {name: version(name) for name in ("torch", "transformers")},
     }
 

@@ -26,6 +26,8 @@ class Mixture:
     """Times each sample is seen per epoch; a fraction takes a random part. 1 where neither it nor `weight` is given."""
     weight: float | None = None
     """Instead of `passes`, for all sources of a stage: this one's share of `samples`, relative to the others'."""
+    tasks: list[str] = field(default_factory=list)
+    """Only its samples of these tasks, such as `scenes/colour`; by default all."""
     turns: int = 1
     """Up to this many samples are asked one after the other in one conversation."""
     on_problem: OnProblem = "error"
@@ -110,8 +112,12 @@ class Stage:
     """AdamW's."""
     max_norm: float = 1.0
     """Gradients are scaled down to this norm."""
-    noise: bool = True
-    """Whether concepts are disturbed that have `noise`, see `training.noise`."""
+    noise: bool | dict[str, float] = True
+    """Whether concepts are disturbed that have `noise`, see `training.noise`; or, by task, another `noise` of its group
+    than its own in this stage."""
+    concepts: list[str] = field(default_factory=list)
+    """Of projectors of named concepts, only the groups of these tasks are trained (`concepts/image` is that of the
+    encoder's own classes); what all others say and mean stays as it is, see `training.groups`. By default all are."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: about a third more work for a fraction of the memory."""
     validation: Validation | None = None
@@ -136,7 +142,11 @@ class Stage:
             raise ConfigurationError(f"betas: expected two numbers, got {self.betas!r}")
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.9999)
+        for task, share in self.disturbed.items():
+            check_range(f"noise.{task}", share, 0.0, 1.0)
         check_range("weight_decay", self.weight_decay, 0.0, 1.0)
+        if self.concepts and self.weight_decay:
+            raise ConfigurationError("weight_decay: would change the groups that `concepts` leaves out as well")
         check_range("max_norm", self.max_norm, 1e-6, 1e6)
         check_range("save_steps", self.save_steps, 1, 1 << 32)
         check_range("keep", self.keep, 1, 1000)
@@ -168,6 +178,11 @@ class Stage:
         elif self.batch_tokens is not None:
             check_range("batch_tokens", self.batch_tokens, self.max_length, 1 << 24)
         check_range("accumulation", self.accumulation, 1, 1 << 16)
+
+    @property
+    def disturbed(self) -> dict[str, float]:
+        """By task, the noise of its group where this stage has its own."""
+        return self.noise if isinstance(self.noise, dict) else {}
 
     def rows(self, length: int) -> int:
         """Conversations of `length` tokens in one batch."""

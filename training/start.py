@@ -15,27 +15,20 @@ from model.configuration import QuartetConfig
 from model.errors import CheckpointError
 from model.projectors.mlp import MlpConfig
 from training.recipe import Recipe
-from training.refit import check_parts, wanted
+from training.refit import check_parts
 
 
 def open_start(recipe: Recipe) -> Checkpoint | None:
     """The checkpoint that a recipe goes on from, checked as far as it goes without the corpus; None: it has no `start`.
 
     Raises:
-        CheckpointError: it cannot be opened, has other frozen parts or another adapter, or hidden units that the recipe
-            would fit again.
+        CheckpointError: it cannot be opened, or has other frozen parts or another adapter.
     """
     if recipe.start is None:
         return None
     checkpoint = Checkpoint.open(Path(recipe.start))
     check_parts(checkpoint, recipe)
     check_adapter(checkpoint, recipe.adapter)
-    fitted = [name for name in wanted(recipe) if score_size(checkpoint, name)]
-    if fitted:
-        raise CheckpointError(
-            f"{checkpoint.directory}: projector of {fitted[0]} scores by hidden units, which a `refit` has fitted; go "
-            "on from what was there before, or by a recipe without `refit`, which leaves them as they are"
-        )
     return checkpoint
 
 

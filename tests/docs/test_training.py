@@ -17,8 +17,9 @@ from tests.docs.workshop import RECIPE, Workshop, workshop
 from tests.training.test_report import meter
 from training.batches import PADDING
 from training.progress import line
-from training.recipe import parse_recipe
+from training.recipe import parse_recipe, read_recipe
 from training.signals import Interrupted
+from training.stage import parse_stage
 
 PAGE = "docs/training.md"
 README = "README.md"
@@ -36,7 +37,7 @@ def base_recipe() -> dict[str, Any]:
 
 
 def page_recipe() -> dict[str, Any]:
-    (block,) = of("yaml")
+    block, _ = of("yaml")
     # YAML's own reader takes 1e-3 for a text; a recipe's does not.
     stages = yaml.safe_load(block.text.replace("1e-3", "1.0e-3").replace("2e-5", "2.0e-5").replace("2e-4", "2.0e-4"))
     return {**base_recipe(), "adapter": {"rank": 4}, **stages}
@@ -75,6 +76,12 @@ def test_the_commands_run(place: Workshop) -> None:
 def test_the_recipe_is_real() -> None:
     recipe = parse_recipe(page_recipe(), where=PAGE)
     assert [stage.name for stage in recipe.stages] == ["align", "joint"]
+
+
+def test_the_stage_of_one_group_is_real() -> None:
+    _, block = of("yaml")
+    (stage,) = (parse_stage(values, PAGE) for values in yaml.safe_load(block.text)["stages"])
+    assert read_recipe(Path("demo")).groups(stage) == {"image": {1}, "audio": set()}, "of the page's task"
 
 
 @pytest.mark.parametrize("block", [b for b in of("sh") if set(b.programs) != {"quartet"}], ids=str)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.errors import DataError
 from training.data import MediaRef, Sample
-from training.mixture import apportion, hold_out, mix
+from training.mixture import apportion, hold_out, mix, of_tasks
 from training.stage import Mixture, Stage
 
 
@@ -60,6 +60,16 @@ def test_without_a_number_an_epoch_is_as_long_as_the_sources() -> None:
     mixtures = [Mixture(source="a", weight=3), Mixture(source="b", weight=1)]
     chosen = mix(stage(*mixtures), {"a": samples("a", 10), "b": samples("b", 30)}, seed=0)
     assert {name: len(members) for name, members in chosen.items()} == {"a": 30, "b": 10}
+
+
+def test_only_samples_of_the_tasks_that_are_asked_for() -> None:
+    given_samples = {name: samples(name, 4) for name in "abc"}
+    asked = stage(Mixture(source="a"), Mixture(source="b", tasks=[given_samples["b"][0].task]))
+    assert of_tasks(asked, given_samples) == {"a": given_samples["a"], "b": given_samples["b"]}
+    asked = stage(Mixture(source="a", tasks=["a/none", "a/other"]))
+    assert of_tasks(asked, given_samples) == {"a": []}
+    with pytest.raises(DataError, match="stage align: source a holds no sample of a/none or a/other to train on"):
+        mix(asked, of_tasks(asked, given_samples), seed=0)
 
 
 def test_a_source_that_gives_nothing_is_named() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from model.errors import ConfigurationError
 from model.projectors.mlp import Mlp, MlpConfig
 from training.initialise import ConceptGroup
-from training.noise import LEAST, UNKNOWN, ConceptNoise, concepts_apart, groups_asked, mix_concepts, random_concepts
+from training.noise import LEAST, UNKNOWN, ConceptNoise, concepts_apart, mix_concepts, random_concepts
 from training.recipe import Concepts, Initialisation
 
 # Of three groups, the first always names one, the others may say nothing.
@@ -26,9 +26,13 @@ def projector() -> Mlp:
 
 
 def disturbed(
-    projector: Mlp, shares: list[float], asked: list[int] | None, behind: str | None = None
+    projector: Mlp,
+    shares: list[float],
+    asked: list[int] | None,
+    behind: str | None = None,
+    later: list[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Concepts of as many random media as are asked about, without noise and with it."""
+    """Concepts of as many random media as are asked about, without noise and with it; `later`: other shares since."""
     features = torch.randn(ROWS, 8)
     plain = projector.concepts(features)
     groups = [ConceptGroup(names, torch.zeros(len(names), 8), torch.zeros(len(names))) for names in NAMES]
@@ -36,6 +40,8 @@ def disturbed(
     concepts[0] = dataclasses.replace(concepts[0], behind=behind)
     noise = ConceptNoise(projector, groups, Initialisation(type="names", concepts=concepts), {})
     noise.asked = None if asked is None else torch.tensor(asked)
+    if later is not None:
+        noise.set_shares(later)
     return plain, projector.concepts(features)
 
 
@@ -61,6 +67,13 @@ def test_a_share_of_the_media_is_disturbed(projector: Mlp) -> None:
     changed = (noisy != plain).any(dim=-1)
     assert 0.2 < changed.float().mean() < 0.3
     assert torch.equal(noisy[:, 3:], plain[:, 3:]), "other groups have no noise"
+
+
+def test_shares_may_change(projector: Mlp) -> None:
+    plain, noisy = disturbed(projector, [1.0, 0.0, 0.0], [1] * ROWS, later=[0.0, 0.0, 0.25])
+    changed = (noisy != plain).any(dim=-1)
+    assert 0.2 < changed.float().mean() < 0.3
+    assert torch.equal(noisy[:, :6], plain[:, :6])
 
 
 def test_a_group_that_comes_first_is_left_alone_for_the_one_behind_it(projector: Mlp) -> None:
@@ -91,7 +104,8 @@ def test_what_is_disturbed_passes_no_gradient(projector: Mlp) -> None:
 
 def test_groups_know_the_tasks_that_ask_for_them() -> None:
     concepts = [Concepts(tasks=["a/colour", "b/colour"]), Concepts(names="names.txt"), Concepts(tasks=["a/kind"])]
-    assert groups_asked(concepts, "image") == {"a/colour": 0, "b/colour": 0, "a/kind": 2, "concepts/image": 1}
+    asked = Initialisation(type="names", concepts=concepts).asked("image")
+    assert asked == {"a/colour": 0, "b/colour": 0, "a/kind": 2, "concepts/image": 1}
 
 
 @pytest.mark.parametrize("nothing", [None, 0, 4])

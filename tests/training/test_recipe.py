@@ -137,6 +137,14 @@ IMAGE, STAGE = "modalities/image", "stages/0"
         (f"{STAGE}/learning_rates", {"*": -1.0}, r"stages\[0\]\.learning_rates\.\*: -1\.0 is outside 0\.0\.\."),
         (f"{STAGE}/max_length", 8, r"stages\[0\]\.max_length: 8 is outside 16\.\."),
         (f"{STAGE}/batch_tokens", 100, r"stages\[0\]\.batch_tokens: 100 is outside 128\.\."),
+        (
+            f"{STAGE}/concepts",
+            ["scenes/size"],
+            r"stage \w+: concepts: no group .* scenes/size; there are",
+        ),
+        (f"{STAGE}/noise", {"scenes/size": 0.5}, r"stage \w+: noise: no group of concepts is asked for by scenes/size"),
+        (f"{STAGE}/noise", {"scenes/colour": 2.0}, r"stages\[0\]\.noise\.scenes/colour: 2\.0 is outside"),
+        (f"{STAGE}/noise", 0.5, r"stages\[0\]\.noise: expected bool or dict.*, got 0\.5"),
         (f"{STAGE}/warmup", 0.9, r"stages\[0\]\.warmup: 0\.9 is outside 0\.0\.\.0\.5"),
         (f"{STAGE}/data", [], r"stages\[0\]\.data, learning_rates: a stage needs both"),
         (f"{STAGE}/data/1", "tones", r"stages\[0\]\.data\[1\]: expected a mapping, got str"),
@@ -181,6 +189,43 @@ def test_what_is_wrong_is_named_by_file_and_key(
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"^mine\.yaml(: |\.).*{message}"):
         read_recipe(write(place, value))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (
+            f"{STAGE}/weight_decay",
+            0.1,
+            r"stages\[0\]\.weight_decay: would change the groups that",
+        ),
+        ("parallel", {"type": "fsdp"}, "stage align: concepts: cannot be chosen where `parallel` shards them"),
+    ],
+)
+def test_what_goes_not_with_some_groups_alone_is_named(
+    write: Callable[..., Path], values: dict[str, Any], place: str, value: Any, message: str
+) -> None:
+    values["stages"][0]["concepts"] = ["scenes/colour"]
+    assert read_recipe(write()).stages[0].concepts == ["scenes/colour"]
+    with pytest.raises(ConfigurationError, match=message):
+        read_recipe(write(place, value))
+
+
+def test_a_stage_may_have_noise_of_its_own(values: dict[str, Any], write: Callable[..., Path]) -> None:
+    values["modalities"]["image"]["initialisation"]["concepts"] = [
+        {"tasks": ["a"], "noise": 0.2},
+        {"tasks": ["b", "c"]},
+        {"tasks": ["d"]},
+    ]
+    values["stages"].append({**values["stages"][0], "name": "second", "noise": {"c": 0.5, "tones/pitch": 0.1}})
+    values["stages"].append({**values["stages"][0], "name": "third", "noise": False})
+    recipe = read_recipe(write())
+    shares = {stage.name: {name: recipe.noise(stage, name) for name in recipe.modalities} for stage in recipe.stages}
+    assert shares == {
+        "align": {"image": [0.2, 0.0, 0.0], "audio": [0.0]},
+        "second": {"image": [0.2, 0.5, 0.0], "audio": [0.1]},
+        "third": {"image": [0.0, 0.0, 0.0], "audio": [0.0]},
+    }
 
 
 def test_a_rate_may_be_written_as_people_write_it(write: Callable[..., Path]) -> None:

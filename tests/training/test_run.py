@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
@@ -153,6 +153,20 @@ def test_a_group_with_noise_is_told_what_is_asked_of_each_medium(
     assert len(stages) == 3
     assert stages[0][0] is stages[2][0] is None
     assert any(0 in (groups or ()) for groups in stages[1]), "the colour of a scene is asked of the group of colours"
+
+
+def test_a_stage_has_the_noise_it_asks_for(
+    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(values: dict[str, Any]) -> None:
+        first = values["stages"][0] | {"steps": 1}
+        noises = {"a": True, "b": {"scenes/colour": 0.5}, "c": False}
+        values["stages"] = [{**first, "name": name, "noise": noise} for name, noise in noises.items()]
+
+    shares: list[Sequence[float]] = []
+    monkeypatch.setattr(ConceptNoise, "set_shares", lambda self, given: shares.append(given))
+    run(recipe_of(change), corpus, tmp_path / "run")
+    assert shares == [[0.0], [0.5], [0.0]], "of the pictures' projector: only there a stage asks for noise"
 
 
 def test_it_is_reported_what_was_done(trained: Path) -> None:

@@ -133,7 +133,8 @@ def _common(maker: _Maker, folders: dict[str, Path]) -> None:
                 continue
             for variant in range(_COMMON[split]):
                 wanted: list[tuple[str, str, str, str | None]] = [("common", "en", name, name)]
-                if variant % 4 == 1:
+                # Trained on in both languages.
+                if split == "train" or variant % 4 == 1:
                     wanted.append(("common", "ms", malay, name))
                 maker.picture(split, artist, path, f"common-{name}-{variant}", wanted)
 
@@ -151,9 +152,11 @@ def _named(maker: _Maker, folder: Path, entries: list[dict[str, Any]]) -> None:
                 if entry["malay"] and variant == 0 and entry["number"] % 2:
                     wanted.append(("name", "ms", entry["malay"], None))
             if entry["kind"]:
-                malay = (entry["number"] + variant) % 4 == 0
-                word = KINDS[entry["kind"]][0] if malay else entry["kind"]
-                wanted.append(("kind", "ms" if malay else "en", word, entry["kind"]))
+                drawn = "ms" if (entry["number"] + variant) % 4 == 0 else "en"
+                # Few emoji are of a kind: trained on in both languages, tested in one.
+                for language in samples.LANGUAGES if entry["split"] == "train" else (drawn,):
+                    word = KINDS[entry["kind"]][0] if language == "ms" else entry["kind"]
+                    wanted.append(("kind", language, word, entry["kind"]))
             if wanted:
                 maker.picture(entry["split"], "google", path, f"{path.stem}-{variant}", wanted)
 

@@ -58,12 +58,11 @@ def _samples(rng: random.Random, stamp: tuxpaint.Stamp, url: str) -> list[sample
     if stamp.malay and rng.random() < 0.5:
         wanted.append(("name", "ms", stamp.malay, None))
     if stamp.kind:
-        malay = rng.random() < 0.3
-        wanted.append(
-            ("kind", "ms", tuxpaint.KINDS[stamp.kind][0], stamp.kind)
-            if malay
-            else ("kind", "en", stamp.kind, stamp.kind)
-        )
+        drawn = "ms" if rng.random() < 0.3 else "en"
+        # Few stamps are of a kind: trained on in both languages, tested in one.
+        for language in samples.LANGUAGES if stamp.split == "train" else (drawn,):
+            word = tuxpaint.KINDS[stamp.kind][0] if language == "ms" else stamp.kind
+            wanted.append(("kind", language, word, stamp.kind))
     return [
         samples.sample(
             [samples.ask(rng, question(rng, task, language), samples.image(url)), samples.answer(words)],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,6 +125,22 @@ def test_common_emoji_are_tested_on_another_artist(cache: Path) -> None:
     assert not sources_of(plan, "train") & sources_of(plan, "test")
     picture = Image.open(io.BytesIO(stamps.render(path=next(iter(sources_of(plan, "test"))), split="test", seed=1)))
     assert 256 <= picture.width == picture.height <= 320
+
+
+@pytest.mark.parametrize(("source", "task"), [(stamps, "stamps/kind"), (emoji, "emoji/kind"), (emoji, "emoji/common")])
+def test_kinds_and_things_are_asked_in_both_languages_in_training(
+    cache: Path, source: ModuleType, task: str
+) -> None:  # fmt: skip
+    plan = source.plan(context(cache))
+    asked: dict[str, dict[str, list[str]]] = {"train": defaultdict(list), "test": defaultdict(list)}
+    for split, pictures in asked.items():
+        for value in getattr(plan, split):
+            if value["meta"]["task"] == task:
+                pictures[samples.media(value)[0]].append(value["meta"]["language"])
+    assert {tuple(sorted(languages)) for languages in asked["train"].values()} == {("en", "ms")}
+    assert ("en",) in map(tuple, asked["test"].values())
+    if task.endswith("/kind"):
+        assert {len(languages) for languages in asked["test"].values()} == {1}
 
 
 def test_npm_checks_the_tarball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
