@@ -73,8 +73,8 @@ def final_groups(parts: Parts, dreams: Sequence[Sample] = (), record: Mapping[st
 
 def refitted(record: Mapping[str, Any]) -> set[str]:
     """The modalities whose scores were fitted again, by the training record of a checkpoint."""
-    earlier = refitted(record["start"]) if "start" in record else set()
-    return earlier | set(record["refit"]["media"] if "refit" in record else ())
+    earlier = [record["start"]] if "start" in record else record.get("average", [])
+    return set(record.get("refit", {}).get("media", ())).union(*map(refitted, earlier))
 
 
 def _final(

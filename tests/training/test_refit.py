@@ -12,7 +12,7 @@ from model.checkpoint import Checkpoint
 from model.errors import CheckpointError, ConfigurationError
 from tests.training.parts import recipe_values, write_recipe
 from training.recipe import Recipe, read_recipe
-from training.refit import refit
+from training.refit import refit, refitted
 from training.run import run
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -110,6 +110,13 @@ def test_what_was_refitted_is_refitted_to_the_same(
     assert set(first) == set(second)
     assert all(torch.equal(first[name], second[name]) for name in first), "not scaled a second time either"
     assert once.config.to_dict() == twice.config.to_dict()
+
+
+def test_a_record_tells_what_was_refitted() -> None:
+    both = [{"refit": {"media": {"image": 1}}}, {"start": {"refit": {"media": {"audio": 2}}}}]
+    assert refitted({"command": "train"}) == set()
+    assert refitted({"start": {"average": both}}) == {"image", "audio"}
+    assert refitted({"start": both[0], "refit": {"media": {"audio": 2}}}) == {"image", "audio"}
 
 
 def test_a_group_that_is_not_refitted_keeps_its_hidden_units(
