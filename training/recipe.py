@@ -33,7 +33,7 @@ class Refit:
     """How the scores of a group are fitted once more when everything else is trained."""
 
     fit: bool = True
-    """False: the scores stay those of the training, and only `sharpness` and `silence` change them."""
+    """False: the scores stay those there are, and only `sharpness` and `silence` change them."""
     sharpness: float = 1.0
     """Factor on the scores, as in `Concepts`."""
     units: int = 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,39 +57,63 @@ def final_groups(parts: Parts, dreams: Sequence[Sample] = (), record: Mapping[st
     Args:
         parts: with all training media in its feature caches.
         dreams: synthetic media of the encoders' own classes.
-        record: of how the scores that there are came to be, if they are not the recipe's own; scores that are only
-            scaled are not scaled twice.
+        record: the training record of a checkpoint whose scores these take the place of; by default they are the
+            recipe's own.
 
     Raises:
         ConfigurationError, DataError: as `concept_groups`.
     """
-    scaled = refitted(record or {})
+    recipe, earlier = parts.recipe, fitted_scales(record or {})
     return {
-        name: [_final(parts, name, index, dreams, name in scaled) for index in range(len(m.initialisation.concepts))]
-        for name, m in parts.recipe.modalities.items()
-        if name in wanted(parts.recipe)
+        name: [
+            _final(parts, name, index, dreams, earlier.get(name, {}).get(index) or Scale(concepts.sharpness, 0.0))
+            for index, concepts in enumerate(recipe.modalities[name].initialisation.concepts)
+        ]
+        for name in wanted(recipe)
     }
 
 
-def refitted(record: Mapping[str, Any]) -> set[str]:
-    """The modalities whose scores were fitted again, by the training record of a checkpoint."""
-    earlier = [record["start"]] if "start" in record else record.get("average", [])
-    return set(record.get("refit", {}).get("media", ())).union(*map(refitted, earlier))
+class Scale(NamedTuple):
+    """How sharp the scores of a group are, and how much is added to that of saying nothing, in units of its scores."""
+
+    sharpness: float
+    silence: float
+
+
+def fitted_scales(record: Mapping[str, Any]) -> dict[str, dict[int, Scale]]:
+    """By modality and number, groups whose scores were fitted or scaled again, by a checkpoint's training record."""
+    earlier = record.get("start") or next(iter(record.get("average", [])), None)
+    found = fitted_scales(earlier) if earlier else {}
+    for name, groups in record.get("refit", {}).get("groups", {}).items():
+        scales = {index: Scale(**scale) for index, scale in enumerate(groups) if scale}
+        found[name] = found.get(name, {}) | scales
+    return found
+
+
+def refit_record(recipe: Recipe, media: Mapping[str, int], **more: str) -> dict[str, Any]:
+    """What a checkpoint remembers of a refit: the number of training media, and how sharp the scores of groups are."""
+    names = wanted(recipe)
+    groups = {
+        name: [
+            Scale(group.refit.sharpness, group.refit.silence)._asdict() if group.refit else None
+            for group in recipe.modalities[name].initialisation.concepts
+        ]
+        for name in names
+    }
+    return {**more, "media": {name: media[name] for name in names}, "groups": groups}
 
 
 def _final(
-    parts: Parts, modality: str, index: int, dreams: Sequence[Sample], scaled: bool
+    parts: Parts, modality: str, index: int, dreams: Sequence[Sample], given: Scale
 ) -> ConceptGroup | Rescaled | None:
-    concepts = parts.recipe.modalities[modality].initialisation.concepts[index]
-    if concepts.refit is None:
+    final = parts.recipe.modalities[modality].initialisation.concepts[index].refit
+    if final is None:
         return None
-    if concepts.refit.fit:
+    if final.fit:
         return concept_group(parts, modality, index, dreams, refit=True)
-    if scaled:
-        return None
     names = concept_names(parts, modality, index, dreams)
-    offset = torch.tensor([concepts.refit.silence * concepts.refit.sharpness * (name is None) for name in names])
-    return Rescaled(names, concepts.refit.sharpness / concepts.sharpness, offset)
+    silence = (final.silence - given.silence) * final.sharpness
+    return Rescaled(names, final.sharpness / given.sharpness, silence * torch.tensor([float(n is None) for n in names]))
 
 
 def rescored(
@@ -203,7 +227,10 @@ def refit(checkpoint: Checkpoint, recipe: Recipe, corpus: Path, output: Path, *,
         finals = final_groups(parts, dreamed_samples(parts, Path(folder)), checkpoint.provenance.training)
     config, projectors = rescored(checkpoint.config, projectors, finals)
     media = {name: len(parts.media(name)) for name in finals}
-    record: dict[str, Any] = {**checkpoint.provenance.training, "refit": {"command": command, "media": media}}
+    before = checkpoint.provenance.training
+    # What was fitted again before has a record of its own.
+    record = {"command": command, "start": before} if "refit" in before else before
+    record = {**record, "refit": refit_record(recipe, media, command=command)}
     provenance = dataclasses.replace(checkpoint.provenance, training=record)
     output.mkdir(parents=True, exist_ok=True)
     if checkpoint.adapter is not None:

@@ -45,7 +45,7 @@ from training.parts import Live, Parts, encode_media, media_files, prepare
 from training.problems import ProblemLog
 from training.recipe import CONCEPTS, Recipe
 from training.record import VALID, begin
-from training.refit import Finals, final_groups, rescored
+from training.refit import Finals, final_groups, refit_record, rescored
 from training.report import Facts, Machine, StageFacts, write_report
 from training.saved import stage_folder
 from training.selection import parameter_groups
@@ -340,7 +340,7 @@ def training_record(
         "seed": built.parts.recipe.seed,
         "samples": {f"{s.stage.name}/{source}": n for s in stages for source, n in s.samples.items()},
         "media": dict(media),
-        **({"refit": {"media": {name: media[name] for name in built.finals}}} if built.finals else {}),
+        **({"refit": refit_record(built.parts.recipe, media)} if built.finals else {}),
         "versions": {name: version(name) for name in ("torch", "transformers")},
     }
 

@@ -12,7 +12,7 @@ from model.checkpoint import Checkpoint
 from model.errors import CheckpointError, ConfigurationError
 from tests.training.parts import recipe_values, write_recipe
 from training.recipe import Recipe, read_recipe
-from training.refit import refit, refitted
+from training.refit import Scale, fitted_scales, refit
 from training.run import run
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -62,7 +62,8 @@ def test_only_the_scores_change(plain: Checkpoint, parts: Path, corpus: Path, tm
     expected["modalities"]["image"]["projector"]["score_size"] = 16
     assert made.config.to_dict() == expected
     record = dict(made.provenance.training)
-    assert record.pop("refit") == {"command": "quartet refit plain", "media": {"image": 24}}
+    groups = {"image": [{"sharpness": 4.0, "silence": 0.0}]}
+    assert record.pop("refit") == {"command": "quartet refit plain", "media": {"image": 24}, "groups": groups}
     assert record == plain.provenance.training
     made.load()
 
@@ -112,11 +113,33 @@ def test_what_was_refitted_is_refitted_to_the_same(
     assert once.config.to_dict() == twice.config.to_dict()
 
 
-def test_a_record_tells_what_was_refitted() -> None:
-    both = [{"refit": {"media": {"image": 1}}}, {"start": {"refit": {"media": {"audio": 2}}}}]
-    assert refitted({"command": "train"}) == set()
-    assert refitted({"start": {"average": both}}) == {"image", "audio"}
-    assert refitted({"start": both[0], "refit": {"media": {"audio": 2}}}) == {"image", "audio"}
+def test_a_record_tells_how_sharp_scores_are() -> None:
+    def refit_of(sharpness: float) -> dict[str, Any]:
+        return {"groups": {"image": [None, {"sharpness": sharpness, "silence": -1.0}]}}
+
+    first = {"average": [{"refit": refit_of(3.0)}, {"refit": refit_of(3.0)}]}
+    assert fitted_scales({"command": "train"}) == {}
+    assert fitted_scales({"start": first}) == {"image": {1: Scale(3.0, -1.0)}}
+    other = {"groups": {"image": [{"sharpness": 5.0, "silence": 0.0}, None], "audio": [None]}}
+    assert fitted_scales({"start": first, "refit": other}) == {
+        "image": {0: Scale(5.0, 0.0), 1: Scale(3.0, -1.0)},
+        "audio": {},
+    }
+
+
+def test_scores_may_be_sharpened_once_more(plain: Checkpoint, parts: Path, corpus: Path, tmp_path: Path) -> None:
+    def sharper(values: dict[str, Any], sharpness: float) -> None:
+        concepts(values, "audio")["refit"] = {"fit": False, "sharpness": sharpness}
+
+    made = [plain]
+    for number, sharpness in enumerate((2.0, 8.0)):
+        recipe = make(parts, f"sharper-{number}", lambda values, sharpness=sharpness: sharper(values, sharpness))
+        made.append(refit(made[-1], recipe, corpus, tmp_path / str(number), command=f"refit {number}"))
+    for name in ("audio.first.weight", "audio.first.bias"):
+        assert torch.equal(weights(made[2])[name], 8 * weights(plain)[name])
+    record = made[2].provenance.training
+    assert record["refit"]["command"] == "refit 1"
+    assert record["start"] == made[1].provenance.training, "nothing of how it came to be is lost"
 
 
 def test_a_group_that_is_not_refitted_keeps_its_hidden_units(
