@@ -4,29 +4,37 @@ A group has its own rows of a projector's first layer, which score its concepts,
 which hold what they mean to the language model. All else in the projector is shared by every group.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
 from model.projectors.mlp import Mlp
+from training.initialise import ConceptGroup
+
+
+def trained_concepts(groups: Sequence[ConceptGroup], numbers: Collection[int]) -> Tensor:
+    """Which concepts `[concepts]` of all groups are trained where only the groups of these numbers are.
+
+    That of saying nothing is not: it speaks wherever another group is asked about, and what is learned beside the few
+    of those media that a stage shows would be heard beside all of them.
+    """
+    return torch.tensor([number in numbers and name is not None for number, g in enumerate(groups) for name in g.names])
 
 
 @contextmanager
-def only_groups(projectors: nn.ModuleDict, chosen: Mapping[str, Collection[int]]) -> Iterator[None]:
-    """Inside, gradients reach nothing of these projectors but the rows and columns of some of their groups.
+def only_concepts(projectors: nn.ModuleDict, chosen: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, gradients reach nothing of these projectors but the rows and columns of some of their concepts.
 
     Args:
         projectors: by modality; those in `chosen` are of named concepts.
-        chosen: by modality, numbers of groups. None of them: nothing of that projector is trained.
+        chosen: by modality, which of them `[concepts]` are trained. None: nothing of that projector is.
     """
     hooks = []
-    for name, numbers in chosen.items():
+    for name, concepts in chosen.items():
         projector = projectors[name]
         assert isinstance(projector, Mlp)
-        concepts = _concepts(projector.config.groups, numbers)
         masks = {"first.weight": concepts[:, None], "first.bias": concepts, "second.weight": concepts[None]}
         for key, parameter in projector.named_parameters():
             if parameter.requires_grad:
@@ -37,11 +45,3 @@ def only_groups(projectors: nn.ModuleDict, chosen: Mapping[str, Collection[int]]
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _concepts(sizes: Collection[int], numbers: Collection[int]) -> Tensor:
-    """Which concepts `[concepts]` belong to the groups of these numbers."""
-    found = torch.zeros(sum(sizes), dtype=torch.bool)
-    for number, (start, end) in enumerate(pairwise(accumulate(sizes, initial=0))):
-        found[start:end] = number in numbers
-    return found

@@ -38,6 +38,8 @@ from training.cache import FeatureCache
 from training.concepts import concept_groups, dreamed_samples, gates, task_labels
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
+from training.groups import trained_concepts
+from training.initialise import ConceptGroup
 from training.mixture import hold_out, mix, of_tasks
 from training.noise import ConceptNoise
 from training.parallel import DEEPSPEED, parallel_arguments
@@ -74,6 +76,8 @@ class Built:
     model: QuartetForConditionalGeneration
     noise: Mapping[str, ConceptNoise]
     """By modality, what disturbs its concepts while they are trained; only where a stage asks for it."""
+    groups: Mapping[str, list[ConceptGroup]]
+    """By modality, its named concepts."""
     finals: Finals
     """The scores that concepts get after the last stage."""
     start: Checkpoint | None = None
@@ -142,7 +146,10 @@ def run(
                 stage_folder(output, prepared.stage.name),
                 validator=prepared.validator,
                 noise=built.noise,
-                groups=recipe.groups(prepared.stage),
+                concepts={
+                    name: trained_concepts(built.groups[name], numbers)
+                    for name, numbers in recipe.groups(prepared.stage).items()
+                },
                 around=surroundings(recipe, output, stop, prepared.stage, logging_steps),
                 resume=resume,
             )
@@ -197,7 +204,7 @@ def build(recipe: Recipe, corpus: Path, output: Path, problems: ProblemLog) -> B
         if any(concepts.mixed for concepts in m.initialisation.concepts)
         or any(any(recipe.noise(stage, name)) for stage in recipe.stages)
     }
-    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, finals, start)
+    return Built(parts, {**parts.samples, CONCEPTS: dreams}, config, prompt, model, noise, groups, finals, start)
 
 
 def prepare_stages(built: Built, corpus: Path, problems: ProblemLog) -> list[Prepared]:

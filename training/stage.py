@@ -117,7 +117,8 @@ class Stage:
     than its own in this stage."""
     concepts: list[str] = field(default_factory=list)
     """Of projectors of named concepts, only the groups of these tasks are trained (`concepts/image` is that of the
-    encoder's own classes); what all others say and mean stays as it is, see `training.groups`. By default all are."""
+    encoder's own classes), but for what they say of media they have nothing to say about; all other groups stay as they
+    are, see `training.groups`. By default all are trained."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: about a third more work for a fraction of the memory."""
     validation: Validation | None = None

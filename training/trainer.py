@@ -6,14 +6,14 @@ learning rates by part (`selection`), saved steps that hold only what is trained
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -26,7 +26,7 @@ from model.reference import QuartetForConditionalGeneration
 from model.shared_prefix import sharing
 from training.batches import LengthBatches
 from training.dataset import Collator, Conversations
-from training.groups import only_groups
+from training.groups import only_concepts
 from training.noise import ConceptNoise
 from training.progress import Board, Meter, Progress
 from training.saved import Done, load_trained, read_done, read_log, save_trained, saved_step, saved_steps, write_done
@@ -284,7 +284,7 @@ def train_stage(
     *,
     validator: Validator | None = None,
     noise: Mapping[str, ConceptNoise] | None = None,
-    groups: Mapping[str, Collection[int]] | None = None,
+    concepts: Mapping[str, Tensor] | None = None,
     around: Surroundings | None = None,
     resume: bool = False,
 ) -> list[dict[str, Any]]:
@@ -298,7 +298,7 @@ def train_stage(
         output: folder for the saved steps.
         validator: of the stage's validation, if it has one.
         noise: by modality, what disturbs the concepts of the projectors; those that the collator knows questions of.
-        groups: by modality, the groups of concepts that are trained alone, see `training.groups`.
+        concepts: by modality, which concepts `[concepts]` of a projector are trained alone; see `training.groups`.
         around: of the run.
         resume: go on after the last saved step. Order, optimizer and random numbers go on too, so on a CPU the
             result is that of an uninterrupted run. A stage that is done is not run again.
@@ -322,7 +322,7 @@ def train_stage(
     args = training_arguments(stage, output, around, validator)
     trainer = QuartetTrainer(model, stage, data, collator, args, validator=validator, noise=noise, around=around)
     shared = sharing(model.language_model) if collator.prefix else nullcontext()
-    with shared, only_groups(model.projectors, groups or {}):
+    with shared, only_concepts(model.projectors, concepts or {}):
         trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     if stage.gradient_checkpointing:
         # The trainer leaves it on, also for the stages that follow.

@@ -11,12 +11,14 @@ from torch import nn
 
 from model.projectors import projector_config
 from model.projectors.mlp import Mlp
-from training.groups import only_groups
+from training.groups import only_concepts, trained_concepts
+from training.initialise import ConceptGroup
 from training.recipe import Recipe
 from training.run import run
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-GROUPS, UNITS, DIM = [3, 4, 2], 5, 6
+NAMES: list[list[str | None]] = [["cat", None, "dog"], ["red", "blue", "green", None], ["one", "two"]]
+GROUPS, UNITS, DIM = [len(names) for names in NAMES], 5, 6
 
 
 def build() -> Mlp:
@@ -26,11 +28,17 @@ def build() -> Mlp:
     return projector
 
 
-def step(projector: Mlp, chosen: dict[str, set[int]]) -> dict[str, torch.Tensor]:
+def of(*numbers: int) -> dict[str, torch.Tensor]:
+    """The concepts of the groups of these numbers."""
+    groups = [ConceptGroup(names, torch.zeros(len(names), DIM), torch.zeros(len(names))) for names in NAMES]
+    return {"image": trained_concepts(groups, numbers)}
+
+
+def step(projector: Mlp, chosen: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What an optimizer step adds to every parameter."""
     before = {name: tensor.clone() for name, tensor in projector.state_dict().items()}
     optimizer = torch.optim.AdamW(projector.parameters(), lr=0.1, weight_decay=0.0)
-    with only_groups(nn.ModuleDict({"image": projector}), chosen):
+    with only_concepts(nn.ModuleDict({"image": projector}), chosen):
         projector(torch.randn(8, 1, DIM)).square().sum().backward()
     optimizer.step()
     return {name: tensor - before[name] for name, tensor in projector.state_dict().items()}
@@ -38,25 +46,25 @@ def step(projector: Mlp, chosen: dict[str, set[int]]) -> dict[str, torch.Tensor]
 
 @pytest.mark.parametrize("numbers", [{0}, {1}, {2, 0}, set()])
 def test_only_their_rows_and_columns_change(numbers: set[int]) -> None:
-    added = step(build(), {"image": numbers})
-    where = [number for number, size in enumerate(GROUPS) for _ in range(size)]
-    for concept, number in enumerate(where):
+    added = step(build(), of(*numbers))
+    where = [number in numbers and name is not None for number, names in enumerate(NAMES) for name in names]
+    for concept, trained in enumerate(where):
         for part in (added["first.weight"][concept], added["first.bias"][concept], added["second.weight"][:, concept]):
-            assert bool(part.any()) == (number in numbers)
+            assert bool(part.any()) == trained, "what is said where there is nothing to say stays"
     for name in ("units.weight", "units.bias", "second.bias", "residual.weight"):
         assert not added[name].any(), name
 
 
 def test_other_projectors_and_later_steps_are_not_touched() -> None:
     projector = build()
-    with only_groups(nn.ModuleDict({"image": projector}), {"image": {0}}):
+    with only_concepts(nn.ModuleDict({"image": projector}), of(0)):
         pass
     assert all(tensor.any() for name, tensor in step(projector, {}).items() if name not in ("mean", "scale"))
 
 
 def test_a_gradient_that_is_no_number_stays_where_it_belongs() -> None:
     projector = build()
-    with only_groups(nn.ModuleDict({"image": projector}), {"image": {0}}):
+    with only_concepts(nn.ModuleDict({"image": projector}), of(0)):
         (projector(torch.randn(2, 1, DIM)) * torch.inf).sum().backward()
     assert projector.second.weight.grad is not None
     assert not projector.second.weight.grad[:, GROUPS[0] :].any()
