@@ -44,10 +44,11 @@ from training.batches import Batch, LengthBatches
 from training.cache.features import prepare_medium
 from training.data import Sample
 from training.dataset import Row, encode_row
+from training.initialisation import CONCEPTS
 from training.mixture import mix
 from training.parts import build_encoder
 from training.problems import ProblemLog
-from training.recipe import CONCEPTS, read_recipe
+from training.recipe import read_recipe
 from training.run import Built, Prepared, build, prepare_stages
 from training.selection import parameter_groups
 from training.weights import recorded

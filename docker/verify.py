@@ -28,6 +28,7 @@ import http.client
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -362,11 +363,13 @@ def main() -> None:
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("docker/verify.py mounts file systems: run it as root")
+    if options.stand_in and not (options.stand_in / "bin" / "sh").exists():
+        raise SystemExit(f"{options.stand_in} is no root file system: it has no bin/sh")
+    if shutil.which("buildah") is None:
+        raise SystemExit("buildah is missing; install it: apt-get install buildah")
     with storage(options.storage) as place, tempfile.TemporaryDirectory(prefix="quartet-run-") as scratch:
         builder = Builder(place)
         found: dict[str, str] = {}
-        if options.stand_in and not (options.stand_in / "bin" / "sh").exists():
-            raise SystemExit(f"{options.stand_in} is no root file system: it has no bin/sh")
         if not options.built:
             name = builder.stand_in(options.stand_in) if options.stand_in else options.base
             check(found, "build", True, f"on {name}, {builder.build(name, pull=not options.stand_in):.0f} s")

@@ -18,8 +18,9 @@ sys.path.insert(0, str(ROOT))
 
 from model.adapter import AdapterConfig  # noqa: E402
 from model.checkpoint import Part  # noqa: E402
+from training.initialisation import Concepts, Initialisation, Refit  # noqa: E402
 from training.parallel import Parallel  # noqa: E402
-from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe, Refit  # noqa: E402
+from training.recipe import ModalityRecipe, Recipe  # noqa: E402
 from training.stage import Mixture, Stage, Validation  # noqa: E402
 
 PAGE = ROOT / "docs" / "training.md"

@@ -20,10 +20,10 @@ from model.tensor_file import write_tensors
 from training.corpus.phrases import question
 from training.data import FEATURES, FEATURES_SUFFIX, MediaRef, Sample
 from training.dream import dream
+from training.initialisation import CONCEPTS, Concepts, Initialisation, Refit
 from training.initialise import ConceptGroup
 from training.parts import Parts
 from training.probe import Probe, fit_probe
-from training.recipe import CONCEPTS, Concepts, Initialisation, Refit
 from training.scorer import Scorer, fit_scorer
 
 # The name of "none of these": media of other sources, which a group of concepts must stay silent about.

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from model.errors import ConfigurationError
 from model.projectors.mlp import GroupSoftmax
+from training.initialisation import Initialisation
 from training.initialise import ConceptGroup
-from training.recipe import Initialisation
 
 # The group that is asked about where no group is known to know the answer.
 UNKNOWN = -1

@@ -39,13 +39,14 @@ from training.concepts import concept_groups, dreamed_samples, gates, task_label
 from training.data import Sample, read_sources
 from training.dataset import Collator, Conversations, Row, fill_rows
 from training.groups import trained_concepts
+from training.initialisation import CONCEPTS
 from training.initialise import ConceptGroup
 from training.mixture import hold_out, mix, of_tasks
 from training.noise import ConceptNoise
 from training.parallel import DEEPSPEED, parallel_arguments
 from training.parts import Live, Parts, encode_media, media_files, prepare
 from training.problems import ProblemLog
-from training.recipe import CONCEPTS, Recipe
+from training.recipe import Recipe
 from training.record import VALID, begin
 from training.refit import Finals, final_groups, refit_record, rescored
 from training.report import Facts, Machine, StageFacts, write_report

@@ -19,7 +19,7 @@ from model.projectors import projector_config
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.support import tiny
 from tests.support.reference import Reference, image, user
-from training.recipe import Initialisation
+from training.initialisation import Initialisation
 
 CONTRIBUTING = "CONTRIBUTING.md"
 # First words of a command -> why it is not run, and what is checked in its place by `test_commands`.

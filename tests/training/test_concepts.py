@@ -11,8 +11,9 @@ import torch
 from model.errors import ConfigurationError, DataError
 from training.concepts import NOTHING, concept_group, concept_groups, dreamed_samples, gates
 from training.data import MediaRef, Sample
+from training.initialisation import Concepts, Initialisation, Refit
 from training.parts import Parts
-from training.recipe import Concepts, Initialisation, ModalityRecipe, Recipe, Refit
+from training.recipe import ModalityRecipe, Recipe
 
 DIM = 8
 CENTRES = {"red": 0, "blue": 1, "round": 2, "a dog": 3, "a cat": 4}

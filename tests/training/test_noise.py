@@ -8,9 +8,9 @@ from torch import Tensor
 
 from model.errors import ConfigurationError
 from model.projectors.mlp import Mlp, MlpConfig
+from training.initialisation import Concepts, Initialisation
 from training.initialise import ConceptGroup
 from training.noise import LEAST, UNKNOWN, ConceptNoise, concepts_apart, mix_concepts, random_concepts
-from training.recipe import Concepts, Initialisation
 
 # Of three groups, the first always names one, the others may say nothing.
 NAMES: list[list[str | None]] = [["cat", "dog", "fox"], ["red", None, "blue"], [None, "one"]]
