@@ -2,13 +2,26 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from model.checkpoint import Checkpoint
 from training.evaluation import Score, markdown
 from training.recipe import read_recipe
+from training.refit import Scale, fitted_scales
 
 DEMO = Path(__file__).resolve().parents[2] / "model" / "demo"
 RECIPE = read_recipe(Path("demo"))
+# Of each training, and of the refit after it.
+COMMANDS = [
+    (
+        "quartet train polish.yaml --corpus corpus --start refitted --output polished",
+        "quartet refit polished sharper.yaml --corpus corpus --output demo",
+    ),
+    (
+        "quartet average soft sharp --output mean",
+        "quartet refit mean demo --corpus corpus --output refitted",
+    ),
+]
 
 
 def test_it_is_made_of_the_parts_of_its_recipe():
@@ -20,24 +33,34 @@ def test_it_is_made_of_the_parts_of_its_recipe():
         assert spec.encoder.family == RECIPE.modalities[name].encoder["family"]
 
 
-def test_its_sample_counts_are_those_of_the_recipe():
-    record = json.loads((DEMO / "provenance.json").read_text())["training"]
-    assert record["command"] == "quartet average soft sharp --output mean"
-    assert len(record["average"]) == 2
-    for trained in record["average"]:
-        names = {f"{stage.name}/{mixture.source}" for stage in RECIPE.stages for mixture in stage.data}
-        assert set(trained["samples"]) == names
+def history() -> list[dict[str, Any]]:
+    """What was done, from the last to the first."""
+    records = [json.loads((DEMO / "provenance.json").read_text())["training"]]
+    while "start" in records[-1]:
+        records.append(records[-1]["start"])
+    return records
 
 
-def test_its_scores_were_fitted_again_as_the_recipe_says():
+def test_it_is_known_how_it_was_made() -> None:
+    assert [(record["command"], record["refit"]["command"]) for record in history()] == COMMANDS
+
+
+def test_its_sample_counts_are_those_of_the_recipe() -> None:
+    polish, first = history()
+    assert len(first["average"]) == 2
+    for record, names in (*((run, ("align", "refine")) for run in first["average"]), (polish, ("polish",))):
+        stages = [stage for stage in RECIPE.stages if stage.name in names]
+        assert set(record["samples"]) == {f"{stage.name}/{m.source}" for stage in stages for m in stage.data}
+
+
+def test_its_scores_were_fitted_again_as_the_recipe_says() -> None:
     checkpoint = Checkpoint.open(DEMO)
-    record = checkpoint.provenance.training["refit"]
-    assert record["command"] == "quartet refit mean demo --corpus corpus --output refitted"
-    assert set(record["media"]) == {"image", "audio"}
+    scales = fitted_scales(checkpoint.provenance.training)
     for name, modality in RECIPE.modalities.items():
-        wanted = [concepts.refit for concepts in modality.initialisation.concepts if concepts.refit]
-        units = sum(refit.units for refit in wanted)
+        wanted = {index: c.refit for index, c in enumerate(modality.initialisation.concepts) if c.refit}
         assert wanted
+        assert scales[name] == {index: Scale(refit.sharpness, refit.silence) for index, refit in wanted.items()}
+        units = sum(refit.units for refit in wanted.values())
         assert checkpoint.config.modalities[name]["projector"].get("score_size", 0) == units
 
 
