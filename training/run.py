@@ -271,7 +271,7 @@ def prepare_stage(
     pad = int(built.prompt.tokenizer.pad_token_id or 0)
     lengths = padded_lengths(data.lengths, stage.max_length) if len(data) else [stage.max_length]
     modalities = built.parts.recipe.modalities
-    disturbed = built.noise if stage.noise else ()
+    disturbed = built.noise if stage.noise is not False else ()
     asked = {name: modalities[name].initialisation.asked(name) for name in disturbed}
     prefix = shared_prefix(stage, data, built)
     collator = Collator(built.config, built.parts.caches, lengths, pad, prefix=prefix, asked=asked)

@@ -219,12 +219,14 @@ def test_a_stage_may_have_noise_of_its_own(values: dict[str, Any], write: Callab
     ]
     values["stages"].append({**values["stages"][0], "name": "second", "noise": {"c": 0.5, "tones/pitch": 0.1}})
     values["stages"].append({**values["stages"][0], "name": "third", "noise": False})
+    values["stages"].append({**values["stages"][0], "name": "fourth", "noise": {}})
     recipe = read_recipe(write())
     shares = {stage.name: {name: recipe.noise(stage, name) for name in recipe.modalities} for stage in recipe.stages}
     assert shares == {
         "align": {"image": [0.2, 0.0, 0.0], "audio": [0.0]},
         "second": {"image": [0.2, 0.5, 0.0], "audio": [0.1]},
         "third": {"image": [0.0, 0.0, 0.0], "audio": [0.0]},
+        "fourth": {"image": [0.2, 0.0, 0.0], "audio": [0.0]},
     }
 
 

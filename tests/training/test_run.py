@@ -128,13 +128,20 @@ def test_a_shared_prefix_changes_nothing_but_the_time(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("noise", [True, {}], ids=["yes", "as the groups say"])
 def test_a_group_with_noise_is_told_what_is_asked_of_each_medium(
-    recipe_of: Callable[..., Recipe], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_of: Callable[..., Recipe],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    noise: bool | dict[str, float],
 ) -> None:
     recipe = recipe_of(stage(steps=2))
     (first,) = recipe.stages
     # A stage without noise before and after: what was asked in one must not be taken for what is asked in the next.
-    recipe = replace(recipe, stages=[replace(first, name=name, noise=name == "noisy") for name in ("a", "noisy", "b")])
+    recipe = replace(
+        recipe, stages=[replace(first, name=name, noise=name == "noisy" and noise) for name in ("a", "noisy", "b")]
+    )
     start = recipe.modalities["image"].initialisation
     noisy = replace(start, concepts=[replace(concepts, noise=0.5) for concepts in start.concepts])
     modalities = {**recipe.modalities, "image": replace(recipe.modalities["image"], initialisation=noisy)}
