@@ -8,6 +8,7 @@ that a random one needs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,11 @@ class ConceptGroup:
     """First soft token the name is written to."""
     units: tuple[Tensor, Tensor] | None = None
     """Weight `[units, dim]` and bias `[units]` of hidden units that are scored instead of the features."""
+
+
+def group_slices(sizes: Sequence[int]) -> list[slice]:
+    """Of each group of so many concepts, where it lies among all of them."""
+    return [slice(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
 
 
 def start_projector(

@@ -14,7 +14,6 @@ that is. So a group that is asked about sometimes names a concept of another tas
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from torch.nn import functional
 from model.errors import ConfigurationError
 from model.projectors.mlp import GroupSoftmax
 from training.initialisation import Initialisation
-from training.initialise import ConceptGroup
+from training.initialise import ConceptGroup, group_slices
 
 # The group that is asked about where no group is known to know the answer.
 UNKNOWN = -1
@@ -35,10 +34,10 @@ LEAST = 0.2
 class _Group:
     """One group of a projector's concepts, and how it is disturbed."""
 
-    start: int
-    end: int
+    place: slice
+    """Of its concepts among all."""
     nothing: int | None
-    """The concept of saying nothing, counted from `start`."""
+    """The concept of saying nothing, counted among its own."""
     share: float
     """Of the media about which another group is asked: for how many it names a random concept."""
     spared: tuple[int, ...]
@@ -91,12 +90,10 @@ class ConceptNoise:
             ConfigurationError: a group is to name concepts of two tasks, but every two of them share one.
         """
         self.asked: Tensor | None = None
-        bounds = pairwise(accumulate((len(group.names) for group in groups), initial=0))
+        places = group_slices([len(group.names) for group in groups])
         fronts = [initialisation.front(index) for index in range(len(groups))]
         self._groups: list[_Group] = []
-        for index, (group, concepts, (start, end)) in enumerate(
-            zip(groups, initialisation.concepts, bounds, strict=True)
-        ):
+        for index, (group, concepts, place) in enumerate(zip(groups, initialisation.concepts, places, strict=True)):
             apart = torch.empty(0, 0, dtype=torch.bool)
             if concepts.mixed:
                 apart = concepts_apart(group.names, [labels[task] for task in concepts.tasks])
@@ -105,7 +102,7 @@ class ConceptNoise:
             nothing = group.names.index(None) if None in group.names else None
             behind = (other for other, front in enumerate(fronts) if front == index)
             spared = (UNKNOWN, index, *behind)
-            self._groups.append(_Group(start, end, nothing, concepts.noise, spared, concepts.mixed, apart))
+            self._groups.append(_Group(place, nothing, concepts.noise, spared, concepts.mixed, apart))
         (softmax,) = (module for module in projector.modules() if isinstance(module, GroupSoftmax))
         softmax.register_forward_hook(self._disturb)
 
@@ -119,10 +116,7 @@ class ConceptNoise:
             return None
         asked = self.asked.to(probabilities.device)
         return torch.cat(
-            [
-                group.disturb(probabilities[:, group.start : group.end], asked, index)
-                for index, group in enumerate(self._groups)
-            ],
+            [group.disturb(probabilities[:, group.place], asked, index) for index, group in enumerate(self._groups)],
             dim=-1,
         )
 

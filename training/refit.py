@@ -13,7 +13,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from model.errors import CheckpointError, ConfigurationError
 from model.projectors.mlp import NO_GATE, Mlp
 from training.concepts import concept_group, concept_names, dreamed_samples
 from training.data import Sample
-from training.initialise import ConceptGroup
+from training.initialise import ConceptGroup, group_slices
 from training.parts import Parts, prepare
 from training.recipe import Recipe
 
@@ -153,11 +153,6 @@ def _same_groups(old: nn.Module, groups: Groups, name: str) -> Mlp:
     return old
 
 
-def _rows(sizes: Sequence[int]) -> list[slice]:
-    """Of each group, its rows of the first layer."""
-    return [slice(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
-
-
 def _dim(projector: Mlp) -> int:
     return projector.first.in_features - (projector.config.score_size or 0)
 
@@ -166,7 +161,7 @@ def _kept_units(old: Mlp, groups: Groups) -> Tensor:
     """Numbers of the hidden units that groups are scored by which keep their scores."""
     weight = old.first.weight.detach()[:, _dim(old) :]
     used = torch.zeros(weight.shape[1], dtype=torch.bool)
-    for rows, group in zip(_rows(old.config.groups), groups, strict=True):
+    for rows, group in zip(group_slices(old.config.groups), groups, strict=True):
         if not isinstance(group, ConceptGroup):
             used |= (weight[rows] != 0).any(dim=0)
     return used.nonzero().flatten()
@@ -182,7 +177,7 @@ def write_scores(old: Mlp, groups: Groups, new: Mlp) -> None:
         new.units.weight[: len(kept)], new.units.bias[: len(kept)] = old.units.weight[kept], old.units.bias[kept]
     new.first.weight.zero_()
     column = len(kept)
-    for rows, group in zip(_rows(old.config.groups), groups, strict=True):
+    for rows, group in zip(group_slices(old.config.groups), groups, strict=True):
         if not isinstance(group, ConceptGroup):
             factor, offset = (1.0, 0.0) if group is None else (group.factor, group.offset)
             new.first.weight[rows, :dim] = old.first.weight[rows, :dim] * factor
